@@ -1,0 +1,30 @@
+"""Every error that a person or a client is meant to read.
+
+    PolymniaError            one line: what is wrong, the value, the remedy
+    ├── InputError           the caller's input cannot be used (exit code 2, HTTP 400)
+    │   └── ImageError       a picture that is missing, broken or too large
+    ├── EndpointError        a model endpoint cannot be reached or refuses (exit code 2, HTTP 502)
+    └── RunError             the run itself failed (exit code 1, HTTP 500)
+
+A tool's own errors are results that the model reads; they are no exceptions here.
+"""
+
+
+class PolymniaError(Exception):
+    """Base of all errors whose message is written for the person at the other end."""
+
+
+class InputError(PolymniaError):
+    pass
+
+
+class ImageError(InputError):
+    pass
+
+
+class EndpointError(PolymniaError):
+    pass
+
+
+class RunError(PolymniaError):
+    pass
