@@ -1,0 +1,40 @@
+"""Procedural task families with exact verifiers and programmatic traces. Start at `tasks.base`."""
+
+from polymnia.errors import InputError
+from polymnia.tasks.base import SPLITS, Family, Problem, Query, Style, Trace, sample, verify
+from polymnia.tasks.chart import CHART
+from polymnia.tasks.count import COUNT
+from polymnia.tasks.detail import DETAIL
+
+FAMILIES: dict[str, Family] = {family.name: family for family in (COUNT, CHART, DETAIL)}
+
+
+def family_named(name: str) -> Family:
+    if name not in FAMILIES:
+        raise InputError(f"unknown task family {name!r}: choose one of {', '.join(FAMILIES)}")
+    return FAMILIES[name]
+
+
+def problem_from_id(identity: str) -> Problem:
+    """The problem that an id (`family/split/tier/seed/index`) names, picture and truth regenerated."""
+    try:
+        name, split, tier, seed, index = identity.split("/")
+        numbers = int(tier), int(seed), int(index)
+    except ValueError:
+        raise InputError(f"{identity!r} is no problem id: it reads family/split/tier/seed/index") from None
+    return sample(family_named(name), split=split, tier=numbers[0], seed=numbers[1], index=numbers[2])
+
+
+__all__ = [
+    "FAMILIES",
+    "SPLITS",
+    "Family",
+    "Problem",
+    "Query",
+    "Style",
+    "Trace",
+    "family_named",
+    "problem_from_id",
+    "sample",
+    "verify",
+]
