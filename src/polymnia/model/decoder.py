@@ -1,0 +1,196 @@
+"""The Muse text decoder: sandwich norms, grouped attention with weightless QK norm and an output gate, SwiGLU.
+
+One attention path serves training (packed documents), prefill and cached decoding; what differs is the
+`Context` made once a forward. Letters in shapes: B rows, T new tokens, L visible tokens, H query heads,
+K key-value heads, D head_dim. Facts of the layout (each has a test): Q and K are RMS-normalised without
+weights and Q is scaled by `qk_scale_factor`; full layers have no RoPE; block norms are 1 + weight, the
+final norm is plain. Does not cover dropout, biases or RoPE scaling (`model.config` refuses them).
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from polymnia.model.cache import KVCache
+from polymnia.model.config import SLIDING, TextConfig
+from polymnia.model.layers import CenteredRMSNorm, FusedLinear, RMSNorm, inverse_frequencies, rms_norm, rotate, split
+
+
+class Context(NamedTuple):
+    """What attention needs to know of a forward's tokens, the same for all layers."""
+
+    cos: Tensor
+    sin: Tensor
+    """(B or 1, T, 1, D / 2)"""
+    mask: Tensor | None
+    """Added to the scores of full layers, (B, 1, T, L); None = causal if `causal`, else all visible."""
+    sliding_mask: Tensor | None
+    causal: bool
+    cache: KVCache | None
+    write_at: Tensor | int
+    """Where the new tokens go in the cache: one start for all rows, or (B, T)."""
+    total: int
+    """L"""
+
+
+class TextAttention(nn.Module):
+    def __init__(self, config: TextConfig, layer: int) -> None:
+        super().__init__()
+        self.layer = layer
+        self.heads, self.kv_heads = config.num_attention_heads, config.num_key_value_heads
+        self.head_dim = config.head_dim
+        self.eps = config.rms_norm_eps
+        self.scale = config.qk_scale_factor * config.head_dim**-0.5
+        self.sliding = config.layer_types[layer] == SLIDING
+        self.rope = config.layer_rope[layer]
+        queries, keys = self.heads * self.head_dim, self.kv_heads * self.head_dim
+        self.q_proj = nn.Linear(config.hidden_size, queries, bias=False)
+        self.k_proj = nn.Linear(config.hidden_size, keys, bias=False)
+        self.v_proj = nn.Linear(config.hidden_size, keys, bias=False)
+        self.gate_proj = nn.Linear(config.hidden_size, queries, bias=False)
+        self.o_proj = nn.Linear(queries, config.hidden_size, bias=False)
+        self.fused = FusedLinear(self.q_proj, self.k_proj, self.v_proj, self.gate_proj)
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        rows, new, _ = x.shape
+        both, dim = self.heads + self.kv_heads, self.head_dim
+        joined, value, gate = split(self.fused(x), (both * dim, self.kv_heads * dim, self.heads * dim), dim=-1)
+        value = value.view(rows, new, self.kv_heads, dim)
+        # Q and K go through norm and rotation together; Q's extra factor is part of the score's scale.
+        joined = rms_norm(joined.view(rows, new, both, dim), self.eps)  # (B, T, H + K, D)
+        if self.rope:
+            joined = rotate(joined, context.cos, context.sin).to(value.dtype)
+        query, key = split(joined, (self.heads, self.kv_heads), dim=2)
+        if context.cache is not None:
+            key, value = context.cache.write(self.layer, context.write_at, key, value, context.total)
+        mixed = self._attend(query, key, value, context).reshape(rows, new, self.heads * dim)
+        out: Tensor = self.o_proj(mixed * torch.sigmoid(gate))
+        return out
+
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor, context: Context) -> Tensor:
+        """query (B, T, H, D), key and value (B, L, K, D) -> (B, T, H, D)."""
+        mask = context.sliding_mask if self.sliding else context.mask
+        rows, new, heads, dim = query.shape
+        key, value = key.transpose(1, 2), value.transpose(1, 2)
+        if new == 1 and not context.causal:
+            # One query a head: the heads that share a key form the query axis, and nothing is repeated.
+            grouped = query.view(rows, self.kv_heads, heads // self.kv_heads, dim)
+            return F.scaled_dot_product_attention(grouped, key, value, mask, scale=self.scale)
+        out = F.scaled_dot_product_attention(
+            query.transpose(1, 2),
+            key,
+            value,
+            mask,
+            is_causal=mask is None and context.causal,
+            scale=self.scale,
+            enable_gqa=self.kv_heads != heads,
+        )
+        return out.transpose(1, 2)
+
+
+class TextMLP(nn.Module):
+    def __init__(self, config: TextConfig) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
+        self.fused = FusedLinear(self.gate_proj, self.up_proj)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate, up = self.fused(x).chunk(2, dim=-1)
+        out: Tensor = self.down_proj(F.silu(gate) * up)
+        return out
+
+
+class TextLayer(nn.Module):
+    def __init__(self, config: TextConfig, layer: int) -> None:
+        super().__init__()
+        width = config.hidden_size
+        self.self_attn = TextAttention(config, layer)
+        self.mlp = TextMLP(config)
+        self.input_layernorm = CenteredRMSNorm(width, config.rms_norm_eps)
+        self.post_attention_layernorm = CenteredRMSNorm(width, config.post_norm_eps)
+        self.pre_feedforward_layernorm = CenteredRMSNorm(width, config.rms_norm_eps)
+        self.post_feedforward_layernorm = CenteredRMSNorm(width, config.post_norm_eps)
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        x = x + self.post_attention_layernorm(self.self_attn(self.input_layernorm(x), context))
+        out: Tensor = x + self.post_feedforward_layernorm(self.mlp(self.pre_feedforward_layernorm(x)))
+        return out
+
+
+class TextModel(nn.Module):
+    def __init__(self, config: TextConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(TextLayer(config, layer) for layer in range(config.num_hidden_layers))
+        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self._rope_table: tuple[Tensor, Tensor] | None = None
+
+    def embed(self, input_ids: Tensor) -> Tensor:
+        """(B, T) -> (B, T, width), each row RMS-normalised without weights."""
+        return rms_norm(self.embed_tokens(input_ids), self.config.rms_norm_eps)
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        for layer in self.layers:
+            x = layer(x, context)
+        hidden: Tensor = self.norm(x)
+        return hidden
+
+    def context(
+        self, x: Tensor, position_ids: Tensor | None, document_ids: Tensor | None, cache: KVCache | None
+    ) -> Context:
+        """x: (B, T, width), for its shape, dtype and device only."""
+        new = x.shape[1]
+        lengths = cache.lengths if cache is not None else [0]
+        start, longest = min(lengths), max(lengths)
+        total = longest + new
+        if cache is not None and total > cache.capacity:
+            raise ValueError(f"the cache holds {cache.capacity} tokens a row; {total} are needed")
+        offsets = torch.arange(new, device=x.device)
+        even = start == longest
+        at = (torch.tensor(lengths, device=x.device)[:, None] + offsets) if not even else (start + offsets)[None]
+        cos, sin = self._rotations(at if position_ids is None else position_ids, total)
+        mask, sliding = self._masks(at, total, document_ids, even, mask_dtype(x))
+        causal = total == new and document_ids is None
+        return Context(cos, sin, mask, sliding, causal, cache, start if even else at, total)
+
+    def _masks(
+        self, at: Tensor, total: int, document_ids: Tensor | None, even: bool, dtype: torch.dtype
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Masks for full and for sliding layers, each None where plain causality (or nothing) is to be hidden."""
+        new = at.shape[1]
+        windowed = total > self.config.sliding_window
+        plain = document_ids is None and even and new in (1, total)
+        if plain and not windowed:
+            return None, None
+        seen = torch.arange(total, device=at.device)
+        distance = at[:, None, :, None] - seen  # (B or 1, 1, T, L)
+        visible = distance >= 0
+        if document_ids is not None:
+            visible = visible & (document_ids[:, None, :, None] == document_ids[:, None, None, :])
+        full = None if plain else _additive(visible, dtype)
+        return full, _additive(visible & (distance < self.config.sliding_window), dtype) if windowed else full
+
+    def _rotations(self, positions: Tensor, total: int) -> tuple[Tensor, Tensor]:
+        """cos and sin at `positions` (B, T), as (B, T, 1, D / 2) in fp32, out of a table that grows with need."""
+        table = self._rope_table
+        if table is None or len(table[0]) < total or table[0].device != positions.device:
+            frequencies = inverse_frequencies(self.config.head_dim, self.config.rope_theta).to(positions.device)
+            angles = torch.arange(2 * max(total, 256), device=positions.device).float()[:, None] * frequencies
+            self._rope_table = table = angles.cos(), angles.sin()
+        cos, sin = table
+        return cos[positions][:, :, None], sin[positions][:, :, None]
+
+
+def mask_dtype(x: Tensor) -> torch.dtype:
+    """The dtype of Q, K and V, which an additive mask must share: autocast's where it is on."""
+    kind = x.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+
+
+def _additive(visible: Tensor, dtype: torch.dtype) -> Tensor:
+    return torch.zeros((), dtype=dtype, device=visible.device).masked_fill(~visible, float("-inf"))

@@ -1,0 +1,123 @@
+"""Muse Glimmer whole: the tower's image tokens and the text in one decoder, logits out.
+
+Parameter names are the tensor names of transformers' `MuseGlimmerForConditionalGeneration`, so checkpoints
+need no mapping. This module does not know how it is trained, sharded, loaded or decoded.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from polymnia.model.cache import KVCache
+from polymnia.model.config import MuseGlimmerConfig
+from polymnia.model.decoder import TextModel
+from polymnia.model.layers import FusedLinear, rms_norm
+from polymnia.model.vision import VisionAdapter, VisionTower
+
+
+class _Core(nn.Module):
+    """Everything but the output head; exists for the `model.` prefix of the tensor names."""
+
+    def __init__(self, config: MuseGlimmerConfig) -> None:
+        super().__init__()
+        self.vision_tower = VisionTower(config.vision_config)
+        self.language_model = TextModel(config.text_config)
+        self.vision_adapter = VisionAdapter(config)
+        self.vision_projection = nn.Linear(config.projector_hidden_size, config.text_config.hidden_size, bias=False)
+
+
+class MuseGlimmer(nn.Module):
+    """Letters in shapes: B rows, T tokens."""
+
+    def __init__(self, config: MuseGlimmerConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.model = _Core(config)
+        self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        pixel_values: Tensor | None = None,
+        image_grid_thw: Tensor | None = None,
+        *,
+        image_features: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        document_ids: Tensor | None = None,
+        kv_cache: KVCache | None = None,
+    ) -> Tensor:
+        """Logits (B, T, vocab) after each of `input_ids` (B, T). Pictures come as pixels or as ready features."""
+        if pixel_values is not None:
+            if image_grid_thw is None or image_features is not None:
+                raise ValueError("pixel_values come with image_grid_thw and without image_features")
+            image_features = self.encode_images(pixel_values, image_grid_thw)
+        hidden = self.hidden_states(
+            input_ids,
+            image_features=image_features,
+            position_ids=position_ids,
+            document_ids=document_ids,
+            kv_cache=kv_cache,
+        )
+        return self.logits(hidden)
+
+    def encode_images(self, pixel_values: Tensor, image_grid_thw: Tensor) -> Tensor:
+        """Packed patches (patches, patch_dim) of images with grids (images, 3) -> (image_tokens, width).
+
+        Tokens follow the images' order, row by row within each.
+        """
+        frames = [(height, width) for count, height, width in image_grid_thw.tolist() for _ in range(count)]
+        tower = self.model.vision_tower(pixel_values, frames)
+        projected = self.model.vision_projection(self.model.vision_adapter(tower))
+        return rms_norm(projected, self.config.text_config.rms_norm_eps)
+
+    def hidden_states(
+        self,
+        input_ids: Tensor,
+        *,
+        image_features: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        document_ids: Tensor | None = None,
+        kv_cache: KVCache | None = None,
+    ) -> Tensor:
+        """(B, T) tokens -> (B, T, width) after the final norm.
+
+        image_features: (image_tokens, width), put where `image_token_id` stands, in order.
+        position_ids: (B, T), for RoPE only; by default they count on from the cache's lengths, or from 0.
+        document_ids: (B, T) integers for packed training: a token sees only earlier ones of its own document.
+            Documents are contiguous; padding needs an id of its own.
+        kv_cache: is read, written and moved on by T. Every row gets T tokens; a caller that padded a row on the
+            right sets its length back. Not combined with document_ids.
+        """
+        decoder = self.model.language_model
+        if kv_cache is not None and (document_ids is not None or len(kv_cache.lengths) != len(input_ids)):
+            raise ValueError("a cache needs one row a sequence and excludes document_ids")
+        x = decoder.embed(input_ids)
+        if image_features is not None:
+            x = self._place(x, input_ids, image_features)
+        hidden: Tensor = decoder(x, decoder.context(x, position_ids, document_ids, kv_cache))
+        if kv_cache is not None:
+            kv_cache.advance(input_ids.shape[1])
+        return hidden
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """(..., width) -> (..., vocab): scaled, then softly capped to ±final_logit_softcapping."""
+        text = self.config.text_config
+        scores = self.lm_head(hidden) * (text.output_multiplier / text.final_logit_softcapping)
+        return torch.tanh(scores) * text.final_logit_softcapping
+
+    def num_parameters(self) -> int:
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def freeze(self) -> "MuseGlimmer":
+        """For inference alone: no gradients, and projections joined once instead of in each forward."""
+        self.eval().requires_grad_(False)
+        for module in self.modules():
+            fused = getattr(module, "fused", None)
+            if isinstance(fused, FusedLinear):
+                fused.freeze()
+        return self
+
+    def _place(self, x: Tensor, input_ids: Tensor, features: Tensor) -> Tensor:
+        places = input_ids == self.config.image_token_id  # (B, T)
+        if not torch.compiler.is_compiling() and (count := int(places.sum())) != len(features):
+            raise ValueError(f"{count} image placeholders, but {len(features)} image features")
+        return x.masked_scatter(places[..., None], features.to(x.dtype))
