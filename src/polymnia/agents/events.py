@@ -1,0 +1,237 @@
+"""Everything that happens in a run, one frozen dataclass each: the only channel there is.
+
+Terminal view, server, traces and benchmarks read these and nothing else. `seq` counts from 0 without
+gaps; `run_finished`, `run_cancelled` and `run_failed` end a run, nothing else does. Deltas are
+coalesced (`stream.py`). Not covered: storing them, which is the journal's work.
+"""
+
+import dataclasses
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+from PIL import Image
+
+from polymnia.agents.model import FinishReason, Usage
+from polymnia.data.images import to_data_url
+
+Mode = Literal["instant", "thinking", "contemplating"]
+EndReason = Literal["consensus", "rounds"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    type: ClassVar[str] = "event"
+
+    run: str
+    seq: int
+    time: float
+    """Seconds since 1970."""
+    agent: int | None = None
+    """0-based; None where the run as a whole speaks."""
+    round: int | None = None
+    """1-based; round 1 is the proposal."""
+
+    def __init_subclass__(cls) -> None:
+        cls.type = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunStarted(Event):
+    mode: Mode
+    question: str
+    """The text of the last user message."""
+    model: str
+    fingerprint: str
+    agents: int
+    seed: int
+    effort: str
+    temperature: float | None
+    tools: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundStarted(Event):
+    agents: int
+    """The most that may work in this round."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentStarted(Event):
+    wave: int
+    """1-based: the agents of a wave work at the same time."""
+    strategy: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextDelta(Event):
+    text: str
+    step: int
+    """0-based model call of this agent."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReasoningDelta(Event):
+    text: str
+    step: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToolCall(Event):
+    call: str
+    """The call's id, unique within its agent."""
+    name: str
+    arguments: str
+    """A JSON object as the model wrote it, or what it wrote in its place."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToolResult(Event):
+    call: str
+    name: str
+    text: str
+    images: tuple[str, ...]
+    """Digests of the pictures returned; an `Image` event brings each of them first."""
+    failed: bool
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageShown(Event):
+    """A picture that entered a context: the run's own (agent None) or one from a tool."""
+
+    digest: str
+    index: int
+    """1-based place among the pictures of that context."""
+    width: int
+    height: int
+    call: str
+    """The tool call that returned it; empty for a picture of the question."""
+    image: Image.Image = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UsageReported(Event):
+    """What one model call cost."""
+
+    usage: Usage
+    step: int
+    finish_reason: FinishReason
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentFinished(Event):
+    answer: str
+    usage: Usage
+    steps: int
+    mean_logprob: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentFailed(Event):
+    error: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentCancelled(Event):
+    pass
+
+
+@dataclass(frozen=True)
+class Side:
+    """Answers that mean the same."""
+
+    answer: str
+    agents: tuple[int, ...]
+    weight: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Consensus(Event):
+    """The leader is ahead so far that more agents would hardly change it."""
+
+    answer: str
+    count: int
+    second: int
+    posterior: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Disagreement(Event):
+    claim: str
+    """The question that is answered differently."""
+    sides: tuple[Side, ...]
+    """Most weight first."""
+    images: tuple[str, ...]
+    """Digests of the question's pictures."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundFinished(Event):
+    answers: int
+    groups: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerDelta(Event):
+    """A piece of the settled answer; all of them together are `RunFinished.answer`."""
+
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFinished(Event):
+    answer: str
+    reason: EndReason
+    winner: int
+    """The agent whose words the answer is."""
+    votes: tuple[Side, ...]
+    usage: Usage
+    """Of all agents, those that were cancelled included as far as they reported."""
+    critical_path_tokens: int
+    """Longest chain of generated tokens that depend on each other."""
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunCancelled(Event):
+    usage: Usage
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFailed(Event):
+    error: str
+    usage: Usage
+    seconds: float
+
+
+# The design's names where the class had to be called otherwise (`Image` and `Usage` are taken).
+ImageShown.type = "image"
+UsageReported.type = "usage"
+
+
+def to_dict(event: Event) -> dict[str, Any]:
+    """Plain JSON values; `type` first, a picture as the PNG data URL `url`."""
+    values: dict[str, Any] = {"type": event.type}
+    for one in dataclasses.fields(event):
+        value = getattr(event, one.name)
+        if isinstance(value, Image.Image):
+            values["url"] = to_data_url(value)
+        else:
+            values[one.name] = _plain(value)
+    return values
+
+
+def to_json(event: Event) -> str:
+    """One line, as in `--trace FILE.jsonl`."""
+    return json.dumps(to_dict(event), allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {one.name: _plain(getattr(value, one.name)) for one in dataclasses.fields(value)}
+    if isinstance(value, tuple):
+        return [_plain(one) for one in value]
+    return value

@@ -1,0 +1,114 @@
+"""What a tool is: a typed function whose JSON schema comes from its signature.
+
+    @tool
+    def crop(context: ToolContext, image: Annotated[int, Field(description="which picture")], ...) -> Image: ...
+
+The docstring is what the model reads, a leading `context` parameter is filled in by the agent and is
+not part of the schema. Nothing that a model writes makes a call raise: unknown names, malformed
+arguments and `ToolError`s come back as results that it can read. A tool's own bug does raise.
+"""
+
+import inspect
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, get_type_hints
+
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+
+from polymnia.data.chat import ToolCall, ToolSpec
+
+
+class ToolError(Exception):
+    """What the model did wrong, in words written for the model."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolContext:
+    images: Sequence[Image.Image] = ()
+    """The conversation's pictures in order of appearance, those from tools included; image 1 is `images[0]`."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ToolResult:
+    text: str = ""
+    images: tuple[Image.Image, ...] = ()
+    failed: bool = False
+
+
+ToolFunction = Callable[..., ToolResult | Awaitable[ToolResult]]
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    spec: ToolSpec
+    function: ToolFunction
+    arguments: type[BaseModel]
+    wants_context: bool
+
+    async def call(self, arguments: str, context: ToolContext) -> ToolResult:
+        """Run with the arguments (a JSON object as text)."""
+        try:
+            # Some models write nothing at all for a call without arguments.
+            given = self.arguments.model_validate_json(arguments.strip() or "{}")
+            values = {name: getattr(given, name) for name in self.arguments.model_fields}
+            result = self.function(context, **values) if self.wants_context else self.function(**values)
+            return await result if inspect.isawaitable(result) else result
+        except ValidationError as error:
+            return ToolResult(_explain(error), failed=True)
+        except ToolError as error:
+            return ToolResult(f"Error: {error}", failed=True)
+
+
+def tool(function: ToolFunction) -> Tool:
+    """A tool from a typed function. Raises `TypeError` when a parameter has no type."""
+    hints = get_type_hints(function, include_extras=True)
+    parameters = inspect.signature(function).parameters
+    wants_context = "context" in parameters
+    fields: dict[str, Any] = {}
+    for name, parameter in parameters.items():
+        if name == "context":
+            continue
+        if name not in hints:
+            raise TypeError(f"parameter {name!r} of tool {function.__name__!r} has no type")
+        required = parameter.default is inspect.Parameter.empty
+        fields[name] = (hints[name], ... if required else parameter.default)
+    # Markup that carries no types gives `code=7` as a number; the signature knows better.
+    config = ConfigDict(extra="forbid", coerce_numbers_to_str=True)
+    arguments = create_model(function.__name__, __config__=config, **fields)
+    spec = ToolSpec(function.__name__, inspect.getdoc(function) or "", _schema(arguments))
+    return Tool(spec, function, arguments, wants_context)
+
+
+class Toolbox:
+    """The tools of a run, by name, in the order in which models are told of them."""
+
+    def __init__(self, tools: Sequence[Tool] = ()) -> None:
+        self._tools = {one.spec.name: one for one in tools}
+        if len(self._tools) != len(tools):
+            raise ValueError("two tools have the same name")
+        self.specs: tuple[ToolSpec, ...] = tuple(one.spec for one in tools)
+
+    async def call(self, call: ToolCall, images: Sequence[Image.Image]) -> ToolResult:
+        """The call's result; mistakes of the model become `failed` results."""
+        if call.name not in self._tools:
+            known = ", ".join(self._tools) or "none"
+            return ToolResult(f"Error: there is no tool {call.name!r}; the tools are: {known}", failed=True)
+        return await self._tools[call.name].call(call.arguments, ToolContext(images))
+
+
+def _schema(arguments: type[BaseModel]) -> dict[str, Any]:
+    schema: dict[str, Any] = json.loads(json.dumps(arguments.model_json_schema()))
+    schema.pop("title", None)
+    for one in schema.get("properties", {}).values():
+        one.pop("title", None)  # pydantic repeats the parameter's name there: tokens for nothing
+    schema.setdefault("properties", {})
+    return schema
+
+
+def _explain(error: ValidationError) -> str:
+    """One line for the model: which argument is wrong, and how."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    lines = [f"{'.'.join(map(str, one['loc'])) or 'arguments'}: {one['msg']}" for one in found]
+    return f"Error: wrong arguments: {'; '.join(lines)}"
