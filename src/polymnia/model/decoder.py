@@ -15,7 +15,16 @@ from torch.nn import functional as F
 
 from polymnia.model.cache import KVCache
 from polymnia.model.config import SLIDING, TextConfig
-from polymnia.model.layers import CenteredRMSNorm, FusedLinear, RMSNorm, inverse_frequencies, rms_norm, rotate, split
+from polymnia.model.layers import (
+    CenteredRMSNorm,
+    FusedLinear,
+    RMSNorm,
+    attend,
+    inverse_frequencies,
+    rms_norm,
+    rotate,
+    split,
+)
 
 
 class Context(NamedTuple):
@@ -65,29 +74,10 @@ class TextAttention(nn.Module):
         query, key = split(joined, (self.heads, self.kv_heads), dim=2)
         if context.cache is not None:
             key, value = context.cache.write(self.layer, context.write_at, key, value, context.total)
-        mixed = self._attend(query, key, value, context).reshape(rows, new, self.heads * dim)
-        out: Tensor = self.o_proj(mixed * torch.sigmoid(gate))
-        return out
-
-    def _attend(self, query: Tensor, key: Tensor, value: Tensor, context: Context) -> Tensor:
-        """query (B, T, H, D), key and value (B, L, K, D) -> (B, T, H, D)."""
         mask = context.sliding_mask if self.sliding else context.mask
-        rows, new, heads, dim = query.shape
-        key, value = key.transpose(1, 2), value.transpose(1, 2)
-        if new == 1 and not context.causal:
-            # One query a head: the heads that share a key form the query axis, and nothing is repeated.
-            grouped = query.view(rows, self.kv_heads, heads // self.kv_heads, dim)
-            return F.scaled_dot_product_attention(grouped, key, value, mask, scale=self.scale)
-        out = F.scaled_dot_product_attention(
-            query.transpose(1, 2),
-            key,
-            value,
-            mask,
-            is_causal=mask is None and context.causal,
-            scale=self.scale,
-            enable_gqa=self.kv_heads != heads,
-        )
-        return out.transpose(1, 2)
+        mixed = attend(query, key, value, mask, causal=mask is None and context.causal, scale=self.scale)
+        out: Tensor = self.o_proj(mixed.reshape(rows, new, self.heads * dim) * torch.sigmoid(gate))
+        return out
 
 
 class TextMLP(nn.Module):

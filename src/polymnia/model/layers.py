@@ -16,6 +16,10 @@ def rms_norm(x: Tensor, eps: float, gain: Tensor | None = None) -> Tensor:
     return F.rms_norm(x.float(), x.shape[-1:], gain, eps).to(x.dtype)
 
 
+_PLAIN_PRODUCTS = 512 * 512
+"""Largest score matrix (tokens x key tokens) for `_attend_plainly`."""
+
+
 class RMSNorm(nn.Module):
     """The final norm: its gain is stored as it is, around one."""
 
@@ -54,6 +58,50 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
 
 
+def attend(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, *, causal: bool = False, scale: float
+) -> Tensor:
+    """Scaled dot-product attention, (batch, tokens, heads, head_dim) in and out.
+
+    key and value may have fewer heads (each serves a run of query heads) and more tokens. `mask` is added to
+    the scores, (batch or 1, 1, tokens, key tokens); `causal` needs equally many tokens and no mask.
+    """
+    rows, new, heads, dim = query.shape
+    total, kv_heads = key.shape[1], key.shape[2]
+    key, value = key.transpose(1, 2), value.transpose(1, 2)  # (batch, kv_heads, key tokens, head_dim)
+    if new == 1 and not causal:
+        # One query a head: the heads that share a key form the query axis, and nothing is repeated.
+        grouped = query.reshape(rows, kv_heads, heads // kv_heads, dim)
+        return F.scaled_dot_product_attention(grouped, key, value, mask, scale=scale).view(rows, 1, heads, dim)
+    if query.device.type == "cpu" and query.dtype == torch.bfloat16 and new * total <= _PLAIN_PRODUCTS:
+        return _attend_plainly(query, key, value, causal_mask(query) if causal else mask, scale)
+    mixed = F.scaled_dot_product_attention(
+        query.transpose(1, 2), key, value, mask, is_causal=causal, scale=scale, enable_gqa=kv_heads != heads
+    )
+    return mixed.transpose(1, 2)
+
+
+def _attend_plainly(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:
+    """The same as products and a softmax.
+
+    On a CPU in bf16 this is two to four times as fast, backward included, as PyTorch's flash kernel (torch 2.13,
+    AVX512-BF16: 16 rows of 256 tokens, 4 heads of 48, 15 against 36 ms), until the scores outgrow the cache.
+    """
+    rows, new, heads, dim = query.shape
+    kv_heads, total = key.shape[1], key.shape[2]
+    grouped = (query.transpose(1, 2) * scale).reshape(rows, kv_heads, -1, dim)  # heads of one key side by side
+    scores = grouped @ key.transpose(-1, -2)  # (batch, kv_heads, heads / kv_heads * tokens, key tokens)
+    if mask is not None:
+        scores.view(rows, kv_heads, -1, new, total).add_(mask[:, None])
+    return (scores.softmax(-1) @ value).view(rows, heads, new, dim).transpose(1, 2)
+
+
+def causal_mask(query: Tensor) -> Tensor:
+    new = query.shape[1]
+    hidden = torch.full((new, new), float("-inf"), dtype=query.dtype, device=query.device)
+    return hidden.triu(1)[None, None]
+
+
 def split(x: Tensor, sizes: int | Sequence[int], dim: int) -> list[Tensor]:
     """`torch.split`, typed: views of `x` along `dim`."""
     return list(torch.split(x, sizes, dim))  # type: ignore[arg-type]
@@ -80,6 +128,6 @@ class FusedLinear:
         self.frozen = weight.detach(), None if bias is None else bias.detach()
 
     def _joined(self) -> tuple[Tensor, Tensor | None]:
-        weight = torch.cat(tuple(linear.weight for linear in self.linears))
-        biases = [linear.bias for linear in self.linears if linear.bias is not None]
-        return weight, torch.cat(biases) if biases else None
+        weights: list[Tensor] = [linear.weight for linear in self.linears]
+        biases: list[Tensor] = [linear.bias for linear in self.linears if linear.bias is not None]
+        return torch.cat(weights), torch.cat(biases) if biases else None

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from polymnia.model.config import WINDOW, MuseGlimmerConfig, VisionConfig
-from polymnia.model.layers import FusedLinear, inverse_frequencies, rotate, split
+from polymnia.model.layers import FusedLinear, attend, inverse_frequencies, rotate, split
 
 _CACHED_GRIDS = 256
 
@@ -53,14 +53,14 @@ class VisionAttention(nn.Module):
         joined = self.fused(x).view(images, patches, 3 * self.heads, self.head_dim)
         turned, value = split(joined, (2 * self.heads, self.heads), dim=2)
         turned = rotate(turned.float(), tables.cos, tables.sin).to(value.dtype)
-        query, key = turned.transpose(1, 2).chunk(2, dim=1)  # (images, heads, patches, head_dim)
-        value = value.transpose(1, 2)
+        query, key = turned.chunk(2, dim=2)  # (images, patches, heads, head_dim)
+        scale = self.head_dim**-0.5
         if self.windowed and len(tables.windows) > 1:
-            parts = zip(*(split(part, tables.windows, dim=2) for part in (query, key, value)), strict=True)
-            mixed = torch.cat([F.scaled_dot_product_attention(*part) for part in parts], dim=2)
+            parts = zip(*(split(part, tables.windows, dim=1) for part in (query, key, value)), strict=True)
+            mixed = torch.cat([attend(*part, scale=scale) for part in parts], dim=1)
         else:
-            mixed = F.scaled_dot_product_attention(query, key, value)
-        projected: Tensor = self.proj(mixed.transpose(1, 2).reshape(images, patches, width))
+            mixed = attend(query, key, value, scale=scale)
+        projected: Tensor = self.proj(mixed.reshape(images, patches, width))
         return projected
 
 

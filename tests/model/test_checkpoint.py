@@ -1,0 +1,115 @@
+"""Folders in and out, the weights digest, what is refused, and the start of training."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from model.tiny import TINY, text_tokens, tiny_model
+from safetensors.torch import load_file, save_file
+
+from polymnia.errors import InputError
+from polymnia.model.checkpoint import load_checkpoint, save_checkpoint, weights_digest
+from polymnia.model.config import MuseGlimmerConfig
+from polymnia.model.glimmer import MuseGlimmer
+from polymnia.model.init import init_weights, position_grid
+
+
+def test_dtype_as_stored_or_as_asked(tmp_path: Path) -> None:
+    save_checkpoint(tiny_model().to(torch.bfloat16), tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["dtype"] == "bfloat16"
+    assert load_checkpoint(tmp_path).lm_head.weight.dtype == torch.bfloat16
+    assert load_checkpoint(tmp_path, torch.float32).lm_head.weight.dtype == torch.float32
+
+
+def test_digest_is_of_the_weights_not_of_the_files(tmp_path: Path) -> None:
+    model = tiny_model().to(torch.bfloat16)
+    save_checkpoint(model, tmp_path)
+    digest = weights_digest(model)
+    assert weights_digest(tmp_path) == digest == weights_digest(load_checkpoint(tmp_path))
+
+    state = load_file(tmp_path / "model.safetensors")
+    shards: list[dict[str, torch.Tensor]] = [{}, {}]
+    for index, name in enumerate(state):
+        shards[index % 2][name] = state[name]
+    (tmp_path / "model.safetensors").unlink()
+    for index, shard in enumerate(shards):
+        save_file(shard, tmp_path / f"model-{index}.safetensors")
+    where = {name: f"model-{index % 2}.safetensors" for index, name in enumerate(state)}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": where}))
+    assert weights_digest(tmp_path) == digest == weights_digest(load_checkpoint(tmp_path))
+
+    with torch.no_grad():
+        model.lm_head.weight[0, 0] += 1
+    assert weights_digest(model) != digest
+
+
+def test_digest_of_a_folder_needs_no_torch(tmp_path: Path) -> None:
+    save_checkpoint(tiny_model(), tmp_path)
+    code = (
+        f"import sys; sys.path[:] = {sys.path!r}; sys.modules['torch'] = None\n"
+        "from pathlib import Path\n"
+        "from polymnia.model.digest import folder_digest\nimport polymnia.model.config\n"
+        f"print(folder_digest(Path({str(tmp_path)!r})))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == weights_digest(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        (None, "model_type", "llama"),
+        (None, "model_type", None),
+        (None, "out_hidden_size", 99),
+        ("text_config", "tie_word_embeddings", True),
+        ("text_config", "hidden_activation", "gelu"),
+        ("text_config", "rope_parameters", {"rope_type": "yarn"}),
+        ("text_config", "layer_types", ["full_attention"]),
+        ("vision_config", "pos_emb_width", 4),
+    ],
+)
+def test_what_is_not_computed_is_refused(section: str | None, key: str, value: Any) -> None:
+    config = TINY.to_dict()
+    (config[section] if section else config)[key] = value
+    with pytest.raises(InputError, match=key if key != "layer_types" else "layer_types is"):
+        MuseGlimmerConfig.from_dict(config)
+
+
+def test_a_folder_that_does_not_fit_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no config\.json"):
+        load_checkpoint(tmp_path)
+    save_checkpoint(tiny_model(), tmp_path)
+    state = load_file(tmp_path / "model.safetensors")
+    save_file(state | {"lm_head.weight": state["lm_head.weight"][:4].clone()}, tmp_path / "model.safetensors")
+    with pytest.raises(InputError, match=r"lm_head\.weight is \(4, 48\), config\.json asks for \(97, 48\)"):
+        load_checkpoint(tmp_path)
+    del state["lm_head.weight"]
+    save_file(state, tmp_path / "model.safetensors")
+    with pytest.raises(InputError, match=r"first 'lm_head\.weight' of 1"):
+        load_checkpoint(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(InputError, match=r"no model\.safetensors"):
+        load_checkpoint(tmp_path)
+
+
+def test_initialisation_is_set_by_its_seed_and_starts_quiet() -> None:
+    first, second, other = (MuseGlimmer(TINY) for _ in range(3))
+    for model, seed in ((first, 1), (second, 1), (other, 2)):
+        init_weights(model, seed)
+    assert weights_digest(first) == weights_digest(second) != weights_digest(other)
+    logits = first(text_tokens(2, 16))
+    assert logits.abs().max() < 0.3
+    assert first.num_parameters() == sum(tensor.numel() for tensor in first.state_dict().values())
+
+
+def test_the_position_grid_is_smooth_and_tells_places_apart() -> None:
+    grid = position_grid(8, 32).view(8, 8, 32)
+    near = (grid[:, 1:] - grid[:, :-1]).norm(dim=-1).mean()
+    far = (grid[:, 4:] - grid[:, :-4]).norm(dim=-1).mean()
+    assert near < 0.7 * far
+    assert torch.pdist(grid.view(64, 32)).min() > 0.1
+    assert abs(float(grid.square().mean().sqrt()) - 0.3) < 0.05

@@ -1,0 +1,111 @@
+"""The decoder's ways of reading the same tokens: packed, padded, cached, under autocast, compiled."""
+
+import pytest
+import torch
+from model.tiny import TINY, text_tokens, tiny_model
+from torch import Tensor
+
+from polymnia.model.cache import KVCache
+from polymnia.model.glimmer import MuseGlimmer
+from polymnia.model.layers import attend
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def model() -> MuseGlimmer:
+    return tiny_model()
+
+
+@torch.no_grad()
+def test_packed_documents_read_as_if_alone(model: MuseGlimmer) -> None:
+    lengths = (11, 3, 14)
+    documents = [text_tokens(1, length, seed=length) for length in lengths]
+    ids = torch.tensor([[number for number, length in enumerate(lengths) for _ in range(length)]])
+    positions = torch.cat([torch.arange(length) for length in lengths])[None]
+    packed = model(torch.cat(documents, 1), document_ids=ids, position_ids=positions)
+    alone = torch.cat([model(document) for document in documents], 1)
+    torch.testing.assert_close(packed, alone, rtol=0, atol=1e-5)
+
+
+@torch.no_grad()
+def test_padding_with_its_own_document_gives_numbers(model: MuseGlimmer) -> None:
+    ids = torch.tensor([[0] * 5 + [-1] * 7])
+    assert model(text_tokens(1, 12), document_ids=ids).isfinite().all()
+
+
+@torch.no_grad()
+def test_rows_of_different_lengths_decode_as_if_alone(model: MuseGlimmer) -> None:
+    rows = [text_tokens(1, length, seed=length) for length in (4, 21, 9)]
+    cache = KVCache(TINY.text_config, rows=4, capacity=40)
+    for index, row in enumerate(rows):
+        part = cache.rows(index, index + 1)
+        model(row[:, :-3], kv_cache=part)
+        cache.lengths[index] = part.lengths[0]
+    active = cache.rows(0, 3)
+    steps = []
+    for offset in (-3, -2, -1):
+        steps.append(model(torch.cat([row[:, offset : row.shape[1] + offset + 1] for row in rows]), kv_cache=active))
+    for index, row in enumerate(rows):
+        torch.testing.assert_close(torch.cat([step[index] for step in steps]), model(row)[0, -3:], rtol=0, atol=1e-5)
+
+
+@torch.no_grad()
+def test_several_tokens_for_rows_of_different_lengths(model: MuseGlimmer) -> None:
+    rows = text_tokens(2, 20)
+    cache = KVCache(TINY.text_config, rows=2, capacity=40)
+    for index, start in enumerate((3, 10)):
+        part = cache.rows(index, index + 1)
+        model(rows[index : index + 1, :start], kv_cache=part)
+        cache.lengths[index] = start
+    logits = model(torch.stack((rows[0, 3:9], rows[1, 10:16])), kv_cache=cache)
+    torch.testing.assert_close(logits[0], model(rows[:1])[0, 3:9], rtol=0, atol=1e-5)
+    torch.testing.assert_close(logits[1], model(rows[1:])[0, 10:16], rtol=0, atol=1e-5)
+
+
+def test_a_full_cache_is_refused(model: MuseGlimmer) -> None:
+    with pytest.raises(ValueError, match="the cache holds 8 tokens"):
+        model(text_tokens(1, 9), kv_cache=KVCache(TINY.text_config, rows=1, capacity=8))
+
+
+@torch.no_grad()
+def test_freezing_changes_nothing() -> None:
+    model, ids = tiny_model(), text_tokens(1, 12)
+    before = model(ids)
+    assert torch.equal(model.freeze()(ids), before)
+
+
+@pytest.mark.parametrize("length", [6, 30])
+def test_bf16_autocast_follows_fp32_with_gradients(model: MuseGlimmer, length: int) -> None:
+    ids = text_tokens(2, length)
+    documents = (torch.arange(length) // 5).expand(2, -1)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits = model(ids, document_ids=documents)
+    assert (logits - model(ids, document_ids=documents)).abs().mean() < 0.1
+    logits.float().square().mean().backward()
+    assert all(p.grad.isfinite().all() for p in model.model.language_model.parameters() if p.grad is not None)
+    model.zero_grad()
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("kv_heads", [1, 2, 4])
+def test_plain_attention_is_the_kernel_s(causal: bool, kv_heads: int) -> None:
+    def heads(count: int) -> Tensor:
+        return torch.randn(3, 10, count, 8)
+
+    query, key, value = heads(4), heads(kv_heads), heads(kv_heads)
+    mask = None if causal else torch.zeros(3, 1, 10, 10).masked_fill(torch.rand(3, 1, 10, 10) < 0.3, -1e4)
+    exact = attend(query, key, value, mask, causal=causal, scale=0.5)
+    query, key, value = query.bfloat16(), key.bfloat16(), value.bfloat16()
+    plain = attend(query, key, value, None if mask is None else mask.bfloat16(), causal=causal, scale=0.5)
+    assert plain.dtype == torch.bfloat16
+    torch.testing.assert_close(plain.float(), exact, rtol=0, atol=0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # from inside the compiler
+def test_compiles(model: MuseGlimmer) -> None:
+    ids = text_tokens(2, 24)
+    documents = (torch.arange(24) // 6).expand(2, -1)
+    hidden = torch.compile(model.hidden_states)(ids, document_ids=documents)
+    torch.testing.assert_close(hidden, model.hidden_states(ids, document_ids=documents), rtol=0, atol=1e-4)

@@ -1,0 +1,56 @@
+"""A tiny Muse Glimmer whose weights are all random, gains included, so that each fact of the layout shows."""
+
+import torch
+
+from polymnia.model.config import MuseGlimmerConfig, TextConfig, VisionConfig
+from polymnia.model.glimmer import MuseGlimmer
+
+IMAGE_TOKEN = 5
+FIRST_TEXT_TOKEN = 7
+VOCABULARY = 97
+
+TINY = MuseGlimmerConfig(
+    text_config=TextConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=48,
+        intermediate_size=64,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=12,
+        sliding_window=8,
+        qk_scale_factor=1.2,
+        output_multiplier=0.7,
+        max_position_embeddings=256,
+        bos_token_id=0,
+        eos_token_id=1,
+    ),
+    vision_config=VisionConfig(
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        pos_emb_height=8,
+        pos_emb_width=8,
+        layer_types=("window_attention", "full_attention", "window_attention"),
+    ),
+    image_token_id=IMAGE_TOKEN,
+    video_token_id=6,
+    out_hidden_size=128,
+    projector_hidden_size=40,
+)
+
+
+def tiny_model(config: MuseGlimmerConfig = TINY, seed: int = 0) -> MuseGlimmer:
+    model = MuseGlimmer(config).eval()
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            # Large enough that gains, biases and positions all weigh in the logits.
+            scale = 0.3 if parameter.dim() == 1 else 1.5 * parameter.shape[1] ** -0.5
+            parameter.add_(torch.randn(parameter.shape, generator=generator) * scale)
+    return model
+
+
+def text_tokens(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randint(FIRST_TEXT_TOKEN, VOCABULARY, shape, generator=torch.Generator().manual_seed(seed))
