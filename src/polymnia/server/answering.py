@@ -1,0 +1,216 @@
+"""One request answered: by the model itself, or by the agents; either way as one stream of items.
+
+`Opened`, then `Delta`s, then `Closed`. The model itself answers when the client brings its own tools (their
+calls are the client's to run) or forbids tools; in all other cases our agents answer, with our tools run
+here. A client's `max_tokens` and `stop` hold for every agent: `Limited` sees to that.
+"""
+
+import asyncio
+import secrets
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import TypeVar, cast
+from weakref import WeakKeyDictionary
+
+from polymnia.agents import events
+from polymnia.agents.events import Event, Mode
+from polymnia.agents.model import ChatModel, Delta, FinishReason, Sampling, TemperatureDefaults, Usage
+from polymnia.agents.run import PARALLEL_TEMPERATURE, answer
+from polymnia.data.chat import Effort, Message, ToolSpec
+from polymnia.errors import RunError
+from polymnia.server.errors import ApiError
+from polymnia.server.schema import ChatRequest
+from polymnia.tools import Toolbox
+
+T = TypeVar("T")
+
+CONTEMPLATING = {":contemplating": 8, ":contemplating-quick": 4, ":contemplating-deep": 16}
+"""Agents by the suffix of the model's name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    run: str | None
+    """The run's id; None when the model itself answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    usage: Usage
+    critical_path_tokens: int | None
+    """Only when several agents answered."""
+
+
+Item = Opened | Delta | Closed
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a request is answered."""
+
+    mode: Mode
+    effort: Effort
+    agents: int
+    """At work at the same time; samples when the model itself answers."""
+    raw: bool
+    """The model itself answers, with no tools of ours."""
+
+
+def served_models(name: str) -> list[str]:
+    return [name, *(name + suffix for suffix in CONTEMPLATING)]
+
+
+def plan(request: ChatRequest, served: str) -> Plan:
+    """Raises `ApiError` 404 for a model that is not served, 400 for fields that do not go together."""
+    if request.model not in served_models(served):
+        message = f"There is no model {request.model[:100]!r} here; there is: {', '.join(served_models(served))}."
+        raise ApiError(404, message, param="model", code="model_not_found")
+    suffix = request.model.removeprefix(served)
+    own_tools = bool(request.tools)
+    raw = not suffix and (own_tools or request.tool_choice == "none")
+    samples = request.n or 1
+    if suffix and own_tools and request.tool_choice != "none":
+        raise ApiError(400, "Agents that contemplate cannot wait for a client's tools; leave them out.", param="tools")
+    if samples > 1 and not raw:
+        message = 'n > 1 is only for the model by itself (tool_choice: "none", or tools of your own).'
+        raise ApiError(400, message, param="n")
+    if suffix:
+        return Plan("contemplating", request.reasoning_effort or "medium", CONTEMPLATING[suffix], raw=False)
+    effort = request.reasoning_effort or "medium"
+    return Plan("instant" if effort == "minimal" else "thinking", effort, samples, raw)
+
+
+def respond(
+    request: ChatRequest, how: Plan, model: ChatModel, messages: Sequence[Message], tools: Sequence[ToolSpec]
+) -> AsyncGenerator[Item, None]:
+    """The items of the answer; closing the generator cancels all that works on it."""
+    if how.raw:
+        return _from_model(request, how, model, messages, tools)
+    return _from_agents(request, how, model, messages)
+
+
+async def _from_model(
+    request: ChatRequest, how: Plan, model: ChatModel, messages: Sequence[Message], tools: Sequence[ToolSpec]
+) -> AsyncGenerator[Item, None]:
+    sampling = Sampling(
+        temperature=request.temperature,
+        top_p=1.0 if request.top_p is None else request.top_p,
+        max_tokens=request.token_limit,
+        seed=request.seed,
+        stop=tuple(request.stop or ()),
+        effort=how.effort,
+    )
+    yield Opened(None)
+    usage = Usage()
+    async with aclosing(_closable(model.stream(messages, tools=tools, sampling=sampling, n=how.agents))) as deltas:
+        async for delta in deltas:
+            usage = usage if delta.usage is None else usage + delta.usage
+            yield delta
+    yield Closed(usage, None)
+
+
+async def _from_agents(
+    request: ChatRequest, how: Plan, model: ChatModel, messages: Sequence[Message]
+) -> AsyncGenerator[Item, None]:
+    run = answer(
+        messages,
+        model=Limited(model, request.token_limit, tuple(request.stop or ())),
+        mode=how.mode,
+        agents=how.agents,
+        effort=how.effort,
+        seed=secrets.randbits(31) if request.seed is None else request.seed,
+        temperature=request.temperature,
+        top_p=1.0 if request.top_p is None else request.top_p,
+        tools=Toolbox() if request.tool_choice == "none" else None,
+    )
+    endings: dict[int | None, FinishReason] = {}
+    async with aclosing(_closable(run)) as happened:
+        async for event in happened:
+            match event:
+                case events.RunStarted():
+                    yield Opened(event.run)
+                case events.AnswerDelta():
+                    yield Delta(text=event.text)
+                case events.UsageReported():
+                    endings[event.agent] = event.finish_reason
+                case events.RunFinished():
+                    cut = endings.get(event.winner) == "length"
+                    yield Delta(finish_reason="length" if cut else "stop")
+                    yield Closed(event.usage, event.critical_path_tokens if how.mode == "contemplating" else None)
+                    return
+                case events.RunFailed() if set(endings.values()) == {"length"}:
+                    # To OpenAI's clients an answer cut off before its first word is an answer, not an error.
+                    yield Delta(finish_reason="length")
+                    yield Closed(event.usage, None)
+                    return
+                case _ if thought := _thought(event, how):
+                    yield Delta(reasoning=thought)
+    raise RunError("the run was cancelled before it had an answer")
+
+
+def _thought(event: Event, how: Plan) -> str:
+    """What of an event goes to `reasoning_content`: one agent's words, or several agents' milestones."""
+    several = how.mode == "contemplating"
+    match event:
+        case events.ReasoningDelta() if not several:
+            return event.text
+        case events.ToolCall() if not several:
+            return f"\n[{event.name} {event.arguments}]\n"
+        case events.AgentFinished() if several:
+            return f"Agent {(event.agent or 0) + 1}: {event.answer}\n"
+        case events.AgentFailed() if several:
+            return f"Agent {(event.agent or 0) + 1} failed: {event.error}\n"
+        case events.Consensus():
+            return f"{event.count} agents agree on: {event.answer}\n"
+    return ""
+
+
+class Limited:
+    """A model under a client's limits: `stop` for every call, `max_tokens` for all calls of an agent together.
+
+    An agent is known by its task: each makes its calls one after the other, from one task of its own.
+    """
+
+    def __init__(self, model: ChatModel, max_tokens: int | None, stop: tuple[str, ...]) -> None:
+        self._model = model
+        self._max_tokens = max_tokens
+        self._stop = stop
+        self._spent: WeakKeyDictionary[asyncio.Task[object], int] = WeakKeyDictionary()
+
+    @property
+    def name(self) -> str:
+        return self._model.name
+
+    @property
+    def fingerprint(self) -> str:
+        return self._model.fingerprint
+
+    def default_temperature(self, *, parallel: bool) -> float | None:
+        """As `answer` would choose for the model without limits."""
+        if isinstance(self._model, TemperatureDefaults):
+            return self._model.default_temperature(parallel=parallel)
+        return PARALLEL_TEMPERATURE if parallel else 0.0
+
+    async def stream(
+        self, messages: Sequence[Message], *, tools: Sequence[ToolSpec] = (), sampling: Sampling, n: int = 1
+    ) -> AsyncIterator[Delta]:
+        agent = asyncio.current_task()
+        assert agent is not None, "a model is only streamed from within a task"
+        if self._max_tokens is not None:
+            left = self._max_tokens - self._spent.get(agent, 0)
+            if left <= 0:
+                yield Delta(usage=Usage(), finish_reason="length")
+                return
+            sampling = replace(sampling, max_tokens=left)
+        calls = self._model.stream(messages, tools=tools, sampling=replace(sampling, stop=self._stop), n=n)
+        async with aclosing(_closable(calls)) as deltas:
+            async for delta in deltas:
+                if delta.usage is not None:
+                    self._spent[agent] = self._spent.get(agent, 0) + delta.usage.completion_tokens
+                yield delta
+
+
+def _closable(stream: AsyncIterator[T]) -> AsyncGenerator[T, None]:
+    """Models and runs are async generators; their protocols promise only iterators."""
+    return cast(AsyncGenerator[T, None], stream)

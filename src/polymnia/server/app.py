@@ -1,0 +1,78 @@
+"""The routes: `/v1/models`, `/v1/chat/completions`, `/health`.
+
+One process, one model, no accounts: whoever reaches the port may ask. `serve` binds to this machine only
+unless told otherwise.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+
+from polymnia.agents.model import ChatModel
+from polymnia.server.answering import Item, plan, respond, served_models
+from polymnia.server.completions import Head, complete, stream
+from polymnia.server.conversation import to_messages, to_tools
+from polymnia.server.errors import ApiError, install_error_handlers
+from polymnia.server.http import EventStream, Limits, Slots, read_json_body, while_connected
+from polymnia.server.schema import parse_request
+
+
+def create_app(model: ChatModel, limits: Limits | None = None) -> FastAPI:
+    """The application that serves one model."""
+    # FastAPI's own documentation pages load scripts from elsewhere.
+    app = FastAPI(title="Polymnia", docs_url=None, redoc_url=None, openapi_url=None)
+    install_error_handlers(app)
+    bounds = limits or Limits()
+    slots = Slots(bounds.agents, bounds.retry_seconds)
+
+    @app.get("/health")
+    async def health() -> dict[str, Any]:
+        return {
+            "status": "ok",
+            "version": version("polymnia"),
+            "model": model.name,
+            "weights": model.fingerprint,
+            "agents": {"busy": slots.taken, "limit": bounds.agents},
+        }
+
+    @app.get("/v1/models")
+    async def models() -> dict[str, Any]:
+        return {"object": "list", "data": [_model(name) for name in served_models(model.name)]}
+
+    @app.get("/v1/models/{name:path}")
+    async def one_model(name: str) -> dict[str, Any]:
+        if name not in served_models(model.name):
+            raise ApiError(404, f"There is no model {name[:100]!r} here.", param="model", code="model_not_found")
+        return _model(name)
+
+    @app.post("/v1/chat/completions")
+    async def chat_completions(request: Request) -> Response:
+        asked = parse_request(await read_json_body(request, bounds))
+        how = plan(asked, model.name)
+        tools = to_tools(asked)
+
+        async def items() -> AsyncGenerator[Item, None]:
+            with slots.take(how.agents):
+                messages = await asyncio.to_thread(to_messages, asked)
+                async with aclosing(respond(asked, how, model, messages, tools)) as answer:
+                    async for item in answer:
+                        yield item
+
+        head = Head(asked.model, model.fingerprint)
+        samples = how.agents if how.raw else 1
+        if asked.stream:
+            include_usage = asked.stream_options is not None and asked.stream_options.include_usage
+            return EventStream(stream(items(), head, samples, include_usage=include_usage), bounds)
+        done = await while_connected(request.receive, complete(items(), head, samples))
+        return JSONResponse(done.body, headers=done.headers)
+
+    return app
+
+
+def _model(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "polymnia"}
