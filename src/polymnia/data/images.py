@@ -29,8 +29,8 @@ MAX_PIXELS = 64_000_000
 """Width times height in the header; more is refused before any pixel is decoded."""
 MAX_BYTES = 128 * 2**20
 """Size of the file itself."""
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "MPO", "PPM", "ICO", "AVIF")
-"""What may be opened. A list, since PIL's others start programs (EPS) or are guessed from no magic (TGA)."""
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "ICO", "AVIF")
+"""What may be opened (JPEG covers MPO). Of PIL's others some start programs (EPS) or have no magic bytes (TGA)."""
 
 
 # ---------------------------------------------------------------------------------------- reading
@@ -86,8 +86,8 @@ def _refuse_by_name(data: bytes, name: str) -> None:
 
 def _decode(data: bytes, name: str) -> Image.Image:
     with warnings.catch_warnings():
-        # Our own cap is lower than the size at which PIL begins to warn, and it speaks below.
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        # PIL's warnings are about foreign bytes: what matters of them is an error of ours below.
+        warnings.filterwarnings("ignore", module=r"PIL\.")
         try:
             image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
         except Image.DecompressionBombError as error:

@@ -47,6 +47,9 @@ QWEN2_SPLIT = (
 )
 """Word for word from transformers' `tokenization_qwen2.py`: llama.cpp's converter recognises it by its effect."""
 
+_UNKNOWN = "\ufffd".encode()
+"""Embeddings are padded to round sizes, so a model can emit ids that no token has."""
+
 
 class Tokenizer:
     """Encoding and decoding with the ids that the rest of the code needs by name."""
@@ -102,8 +105,9 @@ class Tokenizer:
         return ids
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Text of ids, special tokens by their names, broken UTF-8 as U+FFFD."""
-        return b"".join([self._bytes[token] for token in ids]).decode("utf-8", "replace")
+        """Text of ids, special tokens by their names, broken UTF-8 and ids beyond the vocabulary as U+FFFD."""
+        known = self._bytes
+        return b"".join([known[i] if i < len(known) else _UNKNOWN for i in ids]).decode("utf-8", "replace")
 
     def stream(self) -> "TokenStream":
         return TokenStream(self._bytes)
@@ -138,10 +142,10 @@ class TokenStream:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def feed(self, token: int) -> str:
-        return self._decoder.decode(self._bytes[token])
+        return self._decoder.decode(self._bytes[token] if token < len(self._bytes) else _UNKNOWN)
 
     def close(self) -> str:
-        """What is left of an unfinished character."""
+        """What is left of an unfinished character; the stream may go on afterwards."""
         return self._decoder.decode(b"", True)
 
 
