@@ -229,8 +229,9 @@ def _read_invoke(markup: str, final: bool) -> _Invoke | None:
     while (opened := _PARAMETER.match(markup, place)) is not None:
         closed = _PARAMETER_END.search(markup, opened.end())
         if closed is None:
-            cut = f"the call of {name} was cut off in parameter {opened[1]}"
-            return _Invoke(name, [], cut, len(markup)) if final else None
+            whole = markup.find(_INVOKE_END, opened.end()) >= 0
+            error = "holds text outside of its parameters" if whole else f"was cut off in parameter {opened[1]}"
+            return _Invoke(name, [], f"the call of {name} {error}", len(markup)) if final else None
         parameters.append((opened[1], markup[opened.end() : closed.start()]))
         place = closed.end()
     if end := _END.match(markup, place):
