@@ -172,8 +172,10 @@ def test_the_clients_own_tools_are_the_clients_to_run(serve: Serve, stream: bool
         {"role": "assistant", "content": None, "tool_calls": [asked]},
         {"role": "tool", "tool_call_id": "call_1", "content": "3"},
     ]
-    final = served.client.chat.completions.create(model="nano", messages=turn, tools=[ADD])
-    assert final.choices[0].message.content == "3"
+    for tools, offered in (([ADD], 1), (openai.omit, 0)):
+        final = served.client.chat.completions.create(model="nano", messages=turn, tools=tools)
+        assert final.choices[0].message.content == "3"
+        assert len(model.calls[-1].tools) == offered
     assistant, result = model.calls[-1].messages[1:]
     assert assistant.tool_calls == (ToolCall("call_1", "add", '{"a": 1, "b": 2}'),)
     assert (result.role, result.tool_call_id, result.name, result.text) == ("tool", "call_1", "add", "3")
@@ -212,6 +214,8 @@ def test_several_samples(serve: Serve, stream: bool) -> None:
         answer = served.client.chat.completions.create(model="nano", messages=QUESTION, n=2, tool_choice="none")
         assert [choice.message.content for choice in answer.choices] == ["3", "3"]
         assert [choice.index for choice in answer.choices] == [0, 1]
+        assert answer.usage is not None
+        assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == (10, 10)
 
 
 def test_sampling_is_passed_on(serve: Serve) -> None:

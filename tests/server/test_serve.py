@@ -1,5 +1,6 @@
 """The server as a process: a free port, its address printed, Ctrl-C, ports that cannot be had."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -24,7 +25,8 @@ serve("127.0.0.1", 0, ScriptedModel(says_and_waits("hm") if sys.argv[1] == "wait
 
 @pytest.mark.parametrize("script", ["says", "waits"])
 def test_port_0_prints_its_address_and_ctrl_c_ends_it(script: str) -> None:
-    process = subprocess.Popen([sys.executable, "-c", PROGRAM, script], stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", PROGRAM, script]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         assert process.stdout is not None
         url = process.stdout.readline().split()[-1]
@@ -32,9 +34,16 @@ def test_port_0_prints_its_address_and_ctrl_c_ends_it(script: str) -> None:
         body = {"model": "nano", "messages": [{"role": "user", "content": "?"}], "stream": True}
         with httpx2.stream("POST", f"{url}/chat/completions", json=body, timeout=20) as response:
             assert response.status_code == 200
-            next(response.iter_lines())
+            lines = response.iter_lines()
+            next(lines)
             process.send_signal(signal.SIGINT)
-            assert process.wait(timeout=10) == 0
+            last = [line for line in lines if line][-1]
+        if script == "says":
+            assert last == "data: [DONE]"
+        else:
+            assert json.loads(last.removeprefix("data: "))["error"]["code"] == "stopping"
+        assert process.wait(timeout=10) == 0
+        assert process.stdout.read() == ""
     finally:
         process.kill()
         process.wait()

@@ -1,7 +1,7 @@
 """One request answered: by the model itself, or by the agents; either way as one stream of items.
 
-`Opened`, then `Delta`s, then `Closed`. The model itself answers when the client brings its own tools (their
-calls are the client's to run) or forbids tools; in all other cases our agents answer, with our tools run
+`Opened`, then `Delta`s, then `Closed`. The model itself answers when tools are the client's business: it
+brings its own, has just run one, or forbids them. In all other cases our agents answer, with our tools run
 here. A client's `max_tokens` and `stop` hold for every agent: `Limited` sees to that.
 """
 
@@ -20,8 +20,7 @@ from polymnia.agents.run import PARALLEL_TEMPERATURE, answer
 from polymnia.data.chat import Effort, Message, ToolSpec
 from polymnia.errors import RunError
 from polymnia.server.errors import ApiError
-from polymnia.server.schema import ChatRequest
-from polymnia.tools import Toolbox
+from polymnia.server.schema import ChatRequest, ToolMessage
 
 T = TypeVar("T")
 
@@ -67,10 +66,11 @@ def plan(request: ChatRequest, served: str) -> Plan:
         message = f"There is no model {request.model[:100]!r} here; there is: {', '.join(served_models(served))}."
         raise ApiError(404, message, param="model", code="model_not_found")
     suffix = request.model.removeprefix(served)
-    own_tools = bool(request.tools)
-    raw = not suffix and (own_tools or request.tool_choice == "none")
+    raw = not suffix and bool(
+        request.tools or request.tool_choice == "none" or isinstance(request.messages[-1], ToolMessage)
+    )
     samples = request.n or 1
-    if suffix and own_tools and request.tool_choice != "none":
+    if suffix and request.tools and request.tool_choice != "none":
         raise ApiError(400, "Agents that contemplate cannot wait for a client's tools; leave them out.", param="tools")
     if samples > 1 and not raw:
         message = 'n > 1 is only for the model by itself (tool_choice: "none", or tools of your own).'
@@ -105,7 +105,10 @@ async def _from_model(
     usage = Usage()
     async with aclosing(_closable(model.stream(messages, tools=tools, sampling=sampling, n=how.agents))) as deltas:
         async for delta in deltas:
-            usage = usage if delta.usage is None else usage + delta.usage
+            if delta.usage is not None:
+                # The samples share one prompt.
+                prompt = max(usage.prompt_tokens, delta.usage.prompt_tokens)
+                usage = replace(usage + delta.usage, prompt_tokens=prompt)
             yield delta
     yield Closed(usage, None)
 
@@ -122,10 +125,10 @@ async def _from_agents(
         seed=secrets.randbits(31) if request.seed is None else request.seed,
         temperature=request.temperature,
         top_p=1.0 if request.top_p is None else request.top_p,
-        tools=Toolbox() if request.tool_choice == "none" else None,
+        tools=() if request.tool_choice == "none" else None,
     )
     endings: dict[int | None, FinishReason] = {}
-    async with aclosing(_closable(run)) as happened:
+    async with aclosing(run) as happened:
         async for event in happened:
             match event:
                 case events.RunStarted():

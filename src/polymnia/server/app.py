@@ -5,10 +5,10 @@ unless told otherwise.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
@@ -22,13 +22,28 @@ from polymnia.server.http import EventStream, Limits, Slots, read_json_body, whi
 from polymnia.server.schema import parse_request
 
 
+@runtime_checkable
+class Closable(Protocol):
+    """Models that hold threads or connections."""
+
+    async def aclose(self) -> None: ...
+
+
 def create_app(model: ChatModel, limits: Limits | None = None) -> FastAPI:
-    """The application that serves one model."""
+    """The application that serves one model, and closes it in the end."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        if isinstance(model, Closable):
+            await model.aclose()
+
     # FastAPI's own documentation pages load scripts from elsewhere.
-    app = FastAPI(title="Polymnia", docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(title="Polymnia", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     install_error_handlers(app)
     bounds = limits or Limits()
     slots = Slots(bounds.agents, bounds.retry_seconds)
+    app.state.slots = slots
 
     @app.get("/health")
     async def health() -> dict[str, Any]:
@@ -57,7 +72,7 @@ def create_app(model: ChatModel, limits: Limits | None = None) -> FastAPI:
         tools = to_tools(asked)
 
         async def items() -> AsyncGenerator[Item, None]:
-            with slots.take(how.agents):
+            async with slots.take(how.agents):
                 messages = await asyncio.to_thread(to_messages, asked)
                 async with aclosing(respond(asked, how, model, messages, tools)) as answer:
                     async for item in answer:

@@ -6,8 +6,8 @@ whichever ends first ends the other. Not covered: what is in the bodies and even
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Coroutine, Iterator, Mapping
-from contextlib import aclosing, contextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, TypeVar
@@ -45,16 +45,20 @@ class Limits:
 
 
 class Slots:
-    """Counts the agents at work; never waits, so a full server says so at once."""
+    """The agents at work: counted, refused when too many, ended when the server stops."""
 
     def __init__(self, capacity: int, retry_seconds: int) -> None:
         self._capacity = capacity
         self._retry_seconds = retry_seconds
+        self._deadlines: set[asyncio.Timeout] = set()
         self.taken = 0
 
-    @contextmanager
-    def take(self, count: int) -> Iterator[None]:
-        """Raises `ApiError` 429. A request larger than the whole server runs when nothing else does."""
+    @asynccontextmanager
+    async def take(self, count: int) -> AsyncIterator[None]:
+        """Raises `ApiError` 429, at once; and 503 within, when the server stops before the work is done.
+
+        A request larger than the whole server runs when nothing else does.
+        """
         count = min(count, self._capacity)
         if self.taken + count > self._capacity:
             raise ApiError(
@@ -63,11 +67,24 @@ class Slots:
                 code="rate_limit_exceeded",
                 retry_after=self._retry_seconds,
             )
+        deadline = asyncio.timeout(None)
+        self._deadlines.add(deadline)
         self.taken += count
         try:
-            yield
+            async with deadline:
+                yield
+        except TimeoutError:
+            if not deadline.expired():
+                raise
+            raise ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "The server is stopping.", code="stopping") from None
         finally:
             self.taken -= count
+            self._deadlines.remove(deadline)
+
+    def close(self, seconds: float) -> None:
+        """End what is not done in so many seconds."""
+        for deadline in self._deadlines:
+            deadline.reschedule(asyncio.get_running_loop().time() + seconds)
 
 
 async def read_json_body(request: Request, limits: Limits) -> bytes:

@@ -10,11 +10,11 @@ import uvicorn
 from polymnia.agents.model import ChatModel
 from polymnia.errors import InputError
 from polymnia.server.app import create_app
-from polymnia.server.http import Limits
+from polymnia.server.http import Limits, Slots
 
 MAX_PORT = 65535
-SHUTDOWN_SECONDS = 3
-"""What answers under way get to finish after Ctrl-C; then they are cancelled."""
+SHUTDOWN_SECONDS = 2
+"""What answers under way get to finish after Ctrl-C; then they end with an error."""
 
 
 def serve(
@@ -25,7 +25,7 @@ def serve(
     limits: Limits | None = None,
     announce: Callable[[str], None] | None = None,
 ) -> None:
-    """Serve `model` until Ctrl-C or SIGTERM. Port 0 takes a free one.
+    """Serve `model` until Ctrl-C or SIGTERM, then close it. Port 0 takes a free one.
 
     `announce` is given the base URL once connections are accepted; by default it is printed.
     Raises `InputError` where host or port cannot be had.
@@ -41,17 +41,30 @@ def serve(
         listener.close()
 
 
+class _Server(uvicorn.Server):
+    """Ends what still runs some seconds after it was told to stop, with an error that clients can read."""
+
+    def __init__(self, config: uvicorn.Config, slots: Slots) -> None:
+        super().__init__(config)
+        self._slots = slots
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._slots.close(SHUTDOWN_SECONDS)
+        await super().shutdown(sockets)
+
+
 def uvicorn_server(model: ChatModel, limits: Limits | None = None) -> uvicorn.Server:
+    app = create_app(model, limits)
     config = uvicorn.Config(
-        create_app(model, limits),
+        app,
         log_level=logging.WARNING,
         access_log=False,
-        lifespan="off",
+        lifespan="on",
         ws="none",
         server_header=False,
-        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS + 2,  # only for what the slots do not cover
     )
-    return uvicorn.Server(config)
+    return _Server(config, app.state.slots)
 
 
 def bind(host: str, port: int) -> socket.socket:
