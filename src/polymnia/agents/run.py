@@ -7,11 +7,11 @@ Closing the iterator (or cancelling its task) ends all agents and their requests
 """
 
 import asyncio
-import contextlib
 import math
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import get_args
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, get_args
 
 from polymnia.agents import events
 from polymnia.agents.agent import MAX_STEPS
@@ -22,7 +22,7 @@ from polymnia.agents.stream import EventStream
 from polymnia.data.chat import Effort, Message, all_images
 from polymnia.data.images import image_digest
 from polymnia.errors import InputError, PolymniaError, RunError
-from polymnia.tools import Toolbox, default_tools
+from polymnia.tools import Tool, Toolbox, default_tools
 
 MAX_AGENTS = 64
 MAX_TEMPERATURE = 2.0
@@ -42,48 +42,45 @@ async def answer(
     temperature: float | None = None,
     top_p: float = 1.0,
     max_tokens: int | None = None,
-    tools: Toolbox | None = None,
+    tools: Toolbox | Sequence[Tool] | None = None,
     max_steps: int = MAX_STEPS,
     cancel: asyncio.Event | None = None,
     run: str | None = None,
-) -> AsyncIterator[Event]:
+) -> AsyncGenerator[Event, None]:
     """Answer the conversation's last message, which is a user's; yields what happens.
 
     `agents` counts in Contemplating mode only. `effort` is `minimal` in instant mode and `medium`
     otherwise unless given. `temperature`: unless given, the model's own default; without one, greedy for a
-    single agent and 0.7 for several. `tools`: `default_tools()` unless given; `Toolbox()` for none.
+    single agent and 0.7 for several. `tools`: `default_tools()` unless given; `()` for none.
     `max_tokens` bounds each model call. Setting `cancel` ends the run with `run_cancelled`.
 
     Raises `InputError` before the first event when the input cannot be used; after `run_failed` the error
     that every agent ended with.
     """
     number = _agents(mode, agents)
-    tools = default_tools() if tools is None else tools
-    sampling = Sampling(
-        temperature=_temperature(model, temperature, parallel=mode == "contemplating"),
-        top_p=top_p,
-        max_tokens=max_tokens,
-        seed=seed,
-        effort=effort or ("minimal" if mode == "instant" else "medium"),
-    )
+    box = default_tools() if tools is None else tools if isinstance(tools, Toolbox) else Toolbox(tools)
+    heat = _temperature(model, temperature, parallel=mode == "contemplating")
+    thought = effort or ("minimal" if mode == "instant" else "medium")
+    sampling = Sampling(heat, top_p, max_tokens, seed, effort=thought)
     _check(messages, sampling)
     stream = EventStream(run or f"run_{uuid.uuid4().hex}")
-    _announce(stream, messages, model, mode, number, sampling, tools)
-
-    async def work() -> Outcome:
-        return await contemplate(
-            messages, model=model, tools=tools, sampling=sampling, agents=number, stream=stream, max_steps=max_steps
-        )
-
-    driver = asyncio.create_task(_drive(work, stream))
-    watcher = None if cancel is None else asyncio.create_task(_cancel_on(cancel, driver))
+    _announce(stream, messages, model, mode, number, sampling, box)
+    settings: dict[str, Any] = {
+        "model": model,
+        "tools": box,
+        "sampling": sampling,
+        "agents": number,
+        "max_steps": max_steps,
+    }
+    driver = asyncio.create_task(_drive(partial(contemplate, messages, stream=stream, **settings), stream))
+    tasks = [driver] if cancel is None else [driver, asyncio.create_task(_cancel_on(cancel, driver))]
     try:
         async for event in stream:
             yield event
-        with contextlib.suppress(asyncio.CancelledError):
-            await driver
+        await asyncio.wait([driver])
+        if not driver.cancelled():
+            driver.result()  # raises what the run failed with
     finally:
-        tasks = [task for task in (watcher, driver) if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)

@@ -18,6 +18,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from polymnia.data.chat import ToolCall, ToolSpec
+from polymnia.data.parser import MALFORMED
 
 
 class ToolError(Exception):
@@ -49,6 +50,8 @@ class Tool:
 
     async def call(self, arguments: str, context: ToolContext) -> ToolResult:
         """Run with the arguments (a JSON object as text)."""
+        if said := _malformed(arguments):
+            return ToolResult(f"Error: {said}", failed=True)
         try:
             # Some models write nothing at all for a call without arguments.
             given = self.arguments.model_validate_json(arguments.strip() or "{}")
@@ -105,6 +108,17 @@ def _schema(arguments: type[BaseModel]) -> dict[str, Any]:
         one.pop("title", None)  # pydantic repeats the parameter's name there: tokens for nothing
     schema.setdefault("properties", {})
     return schema
+
+
+def _malformed(arguments: str) -> str:
+    """What the parser has to say of a call that it could not read; empty for all other calls."""
+    if MALFORMED not in arguments:
+        return ""
+    try:
+        given = json.loads(arguments)
+    except (ValueError, RecursionError):
+        return ""
+    return str(given[MALFORMED]) if isinstance(given, dict) and list(given) == [MALFORMED] else ""
 
 
 def _explain(error: ValidationError) -> str:

@@ -1,0 +1,139 @@
+"""Our conversations as the JSON of OpenAI's chat completions, for endpoints of every habit.
+
+Not every endpoint takes every field; what one has refused stands in `without` and is left out or said
+otherwise. Reading the wire is `remote.py`'s work, and `server`'s on the other side.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+from PIL import Image
+
+from polymnia.agents.model import Sampling
+from polymnia.data.chat import ImagePart, Message, Part, ToolSpec
+
+EFFORT = "reasoning_effort"
+REASONING = "reasoning_content"
+"""Reasoning of the current turn given back to the model between its tool calls."""
+TOOL_IMAGES = "images in tool messages"
+"""Without it, pictures from tools follow in a user message; OpenAI itself wants that."""
+MAX_TOKENS = "max_tokens"
+"""Without it, the limit goes as `max_completion_tokens`."""
+SEED = "seed"
+USAGE = "stream_options"
+
+DataUrl = Callable[[Image.Image], str]
+Json = dict[str, Any]
+
+
+def request(
+    messages: Sequence[Message],
+    tools: Sequence[ToolSpec],
+    sampling: Sampling,
+    n: int,
+    *,
+    without: Collection[str],
+    data_url: DataUrl,
+) -> Json:
+    """The request's body but for the model's name."""
+    body: Json = {"messages": wire_messages(messages, without=without, data_url=data_url), "stream": True}
+    if tools:
+        body["tools"] = [_tool(spec) for spec in tools]
+    if n != 1:
+        body["n"] = n
+    if sampling.temperature is not None:
+        body["temperature"] = sampling.temperature
+    if sampling.top_p != 1:
+        body["top_p"] = sampling.top_p
+    if sampling.stop:
+        body["stop"] = list(sampling.stop)
+    if sampling.max_tokens is not None:
+        body["max_completion_tokens" if MAX_TOKENS in without else "max_tokens"] = sampling.max_tokens
+    if sampling.seed is not None and SEED not in without:
+        body["seed"] = sampling.seed
+    if EFFORT not in without:
+        body["reasoning_effort"] = sampling.effort
+    if USAGE not in without:
+        body["stream_options"] = {"include_usage": True}
+    return body
+
+
+def options_in_use(messages: Sequence[Message], sampling: Sampling) -> list[str]:
+    """What a request contains that an endpoint may refuse, the likeliest first."""
+    use = {
+        EFFORT: True,
+        TOOL_IMAGES: any(one.role == "tool" and one.images for one in messages),
+        MAX_TOKENS: sampling.max_tokens is not None,
+        REASONING: any(one.reasoning for one in _current_turn(messages)),
+        USAGE: True,
+        SEED: sampling.seed is not None,
+    }
+    return [option for option, used in use.items() if used]
+
+
+def wire_messages(messages: Sequence[Message], *, without: Collection[str], data_url: DataUrl) -> list[Json]:
+    wire: list[Json] = []
+    current = len(messages) - len(_current_turn(messages))
+    waiting: list[Part] = []  # pictures of tools, until the last result of their turn is written
+    shown = 0
+    for position, one in enumerate(messages):
+        if waiting and one.role != "tool":
+            wire.append(_picture_message(waiting, shown, data_url))
+            waiting = []
+        shown += len(one.images)
+        keep_reasoning = position >= current and REASONING not in without
+        if one.role == "tool" and one.images and TOOL_IMAGES in without:
+            waiting += [part for part in one.content if isinstance(part, ImagePart)]
+            text = one.text or f"{len(one.images)} picture(s), shown below."
+            wire.append({"role": "tool", "tool_call_id": one.tool_call_id, "content": text})
+        else:
+            wire.append(_message(one, data_url, keep_reasoning))
+    if waiting:
+        wire.append(_picture_message(waiting, shown, data_url))
+    return wire
+
+
+def _current_turn(messages: Sequence[Message]) -> Sequence[Message]:
+    """What follows the last user message: only its reasoning is given back."""
+    users = [position for position, one in enumerate(messages) if one.role == "user"]
+    return messages[users[-1] + 1 :] if users else messages
+
+
+def _message(one: Message, data_url: DataUrl, keep_reasoning: bool) -> Json:
+    wire: Json = {"role": one.role, "content": _content(one, data_url)}
+    if one.role == "tool":
+        wire["tool_call_id"] = one.tool_call_id
+    if one.tool_calls:
+        wire["content"] = wire["content"] or None
+        wire["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            for call in one.tool_calls
+        ]
+    if one.reasoning and keep_reasoning:
+        wire["reasoning_content"] = one.reasoning
+    return wire
+
+
+def _content(one: Message, data_url: DataUrl) -> str | list[Json]:
+    if not one.images:
+        return one.text
+    return [_part(part, data_url) for part in one.content]
+
+
+def _part(part: Part, data_url: DataUrl) -> Json:
+    if isinstance(part, ImagePart):
+        return {"type": "image_url", "image_url": {"url": data_url(part.image)}}
+    return {"type": "text", "text": part.text}
+
+
+def _picture_message(parts: Sequence[Part], shown: int, data_url: DataUrl) -> Json:
+    """`shown` counts the conversation's pictures up to and with these; models name pictures by that number."""
+    content: list[Json] = []
+    for number, part in enumerate(parts, start=shown - len(parts) + 1):
+        content += [{"type": "text", "text": f"Picture {number}, from a tool:"}, _part(part, data_url)]
+    return {"role": "user", "content": content}
+
+
+def _tool(spec: ToolSpec) -> Json:
+    function = {"name": spec.name, "description": spec.description, "parameters": spec.parameters}
+    return {"type": "function", "function": function}
