@@ -32,7 +32,7 @@ class Served:
 
 
 @contextmanager
-def _serve(model: ChatModel, limits: Limits | None) -> Iterator[Served]:
+def served_on_loopback(model: ChatModel, limits: Limits | None) -> Iterator[Served]:
     listener = bind("127.0.0.1", 0)
     server = uvicorn_server(model, limits)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
@@ -60,7 +60,7 @@ def serve() -> Iterator[Serve]:
     with ExitStack() as stack:
 
         def start(model: ChatModel, limits: Limits | None = None) -> Served:
-            return stack.enter_context(_serve(model, limits))
+            return stack.enter_context(served_on_loopback(model, limits))
 
         yield start
 
