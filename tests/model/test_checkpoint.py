@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-from model.tiny import TINY, text_tokens, tiny_model
 from safetensors.torch import load_file, save_file
 
+from model.tiny import TINY, text_tokens, tiny_model
 from polymnia.errors import InputError
 from polymnia.model.checkpoint import load_checkpoint, save_checkpoint, weights_digest
 from polymnia.model.config import MuseGlimmerConfig

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from model.tiny import TINY, text_tokens, tiny_model
 from torch import Tensor
 
+from model.tiny import TINY, text_tokens, tiny_model
 from polymnia.model.cache import KVCache
 from polymnia.model.glimmer import MuseGlimmer
 from polymnia.model.layers import attend

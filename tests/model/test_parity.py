@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from model.tiny import IMAGE_TOKEN, TINY, text_tokens, tiny_model
 from torch import Tensor
 from transformers import MuseGlimmerForConditionalGeneration
 
+from model.tiny import IMAGE_TOKEN, TINY, text_tokens, tiny_model
 from polymnia.model.cache import KVCache
 from polymnia.model.checkpoint import load_checkpoint, save_checkpoint
 from polymnia.model.config import MuseGlimmerConfig

@@ -1,6 +1,7 @@
 """A tiny Muse Glimmer whose weights are all random, gains included, so that each fact of the layout shows."""
 
 import torch
+from torch import nn
 
 from polymnia.model.config import MuseGlimmerConfig, TextConfig, VisionConfig
 from polymnia.model.glimmer import MuseGlimmer
@@ -47,8 +48,14 @@ def tiny_model(config: MuseGlimmerConfig = TINY, seed: int = 0) -> MuseGlimmer:
     with torch.no_grad():
         for parameter in model.parameters():
             # Large enough that gains, biases and positions all weigh in the logits.
-            scale = 0.3 if parameter.dim() == 1 else 1.5 * parameter.shape[1] ** -0.5
-            parameter.add_(torch.randn(parameter.shape, generator=generator) * scale)
+            noise = torch.randn(parameter.shape, generator=generator)
+            if parameter.dim() == 1:
+                parameter.add_(noise * 0.3)  # around one or zero, as the layer has it
+            else:
+                parameter.copy_(noise * 1.8 * parameter.shape[1] ** -0.5)
+    for module in model.modules():
+        if isinstance(module, nn.Linear) and module.bias is not None:
+            nn.init.normal_(module.bias, std=0.3, generator=generator)
     return model
 
 

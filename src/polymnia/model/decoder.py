@@ -39,7 +39,7 @@ class Context(NamedTuple):
     causal: bool
     cache: KVCache | None
     write_at: Tensor | int
-    """Where the new tokens go in the cache: one start for all rows, or (B, T)."""
+    """Where the new tokens go in the cache: one start for all rows, or flat indices."""
     total: int
     """L"""
 
@@ -136,25 +136,25 @@ class TextModel(nn.Module):
         """x: (B, T, width), for its shape, dtype and device only."""
         new = x.shape[1]
         lengths = cache.lengths if cache is not None else [0]
-        start, longest = min(lengths), max(lengths)
-        total = longest + new
-        if cache is not None and total > cache.capacity:
-            raise ValueError(f"the cache holds {cache.capacity} tokens a row; {total} are needed")
-        offsets = torch.arange(new, device=x.device)
-        even = start == longest
-        at = (torch.tensor(lengths, device=x.device)[:, None] + offsets) if not even else (start + offsets)[None]
-        cos, sin = self._rotations(at if position_ids is None else position_ids, total)
-        mask, sliding = self._masks(at, total, document_ids, even, mask_dtype(x))
-        causal = total == new and document_ids is None
-        return Context(cos, sin, mask, sliding, causal, cache, start if even else at, total)
+        start = lengths[0]
+        even = all(length == start for length in lengths)
+        total = cache.visible(new) if cache is not None else new
+        at = torch.arange(start, start + new, device=x.device)[None]  # (B or 1, T)
+        write_at: Tensor | int = start
+        if not even and cache is not None:
+            at = at + torch.tensor([length - start for length in lengths], device=x.device)[:, None]
+            write_at = cache.places(at)
+        cos, sin = self._rotations(at if position_ids is None else position_ids, max(lengths) + new)
+        # Plain causality needs no mask, nor does a single new token that sees all.
+        plain = document_ids is None and even and (total == new or (new == 1 and total == start + 1))
+        mask, sliding = self._masks(at, total, document_ids, plain, mask_dtype(x))
+        return Context(cos, sin, mask, sliding, plain and total == new, cache, write_at, total)
 
     def _masks(
-        self, at: Tensor, total: int, document_ids: Tensor | None, even: bool, dtype: torch.dtype
+        self, at: Tensor, total: int, document_ids: Tensor | None, plain: bool, dtype: torch.dtype
     ) -> tuple[Tensor | None, Tensor | None]:
-        """Masks for full and for sliding layers, each None where plain causality (or nothing) is to be hidden."""
-        new = at.shape[1]
+        """Masks for full and for sliding layers, each None where `plain` attention does."""
         windowed = total > self.config.sliding_window
-        plain = document_ids is None and even and new in (1, total)
         if plain and not windowed:
             return None, None
         seen = torch.arange(total, device=at.device)
