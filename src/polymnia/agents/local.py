@@ -8,6 +8,7 @@ that may import `model` and `engine`, and only when a model is opened.
 import asyncio
 import json
 import secrets
+import threading
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
@@ -41,19 +42,25 @@ class Prompt(NamedTuple):
 class LocalModel:
     """`LocalModel(Path("checkpoint"))`; loads at once, needs `aclose` when done."""
 
-    def __init__(self, folder: Path, *, name: str = "", max_batch: int = 32) -> None:
-        """`max_batch`: samples that are decoded at the same time; more wait their turn.
+    def __init__(
+        self, folder: Path | str, *, name: str = "", max_batch: int = 32, engine: "Engine | None" = None
+    ) -> None:
+        """`max_batch`: samples that are decoded at the same time; more wait their turn. `engine`: one that
+        is already there for these weights, closed with this model.
 
         Raises `InputError` when the folder is no checkpoint or the extra `local` is missing.
         """
-        settings = _read_json(folder / "config.json")
+        folder = Path(folder)
+        _read_json(folder / "config.json")  # first: it tells a folder of something else
         self.name = name or folder.resolve().name
         self.tokenizer = Tokenizer.from_folder(folder)
         self.processor = ImageProcessor.from_folder(folder)
-        self.context_tokens = int(settings["text_config"]["max_position_embeddings"])
         generation = folder / "generation_config.json"
         self._defaults = _read_json(generation) if generation.is_file() else {}
-        self._engine, self.fingerprint = _load(folder, max_batch)
+        self._engine = engine or _load(folder, max_batch)
+        self.fingerprint = self._engine.fingerprint
+        self.context_tokens = self._engine.context
+        self._lock = threading.Lock()  # prompts are made in threads
         self._pictures: OrderedDict[str, ProcessedImage] = OrderedDict()
 
     async def aclose(self) -> None:
@@ -94,10 +101,9 @@ class LocalModel:
 
         room = self.context_tokens - len(prompt.ids)
         limit = min(room, sampling.max_tokens or int(self._defaults.get("max_new_tokens", room)))
+        heat = sampling.temperature
         params = SamplingParams(
-            temperature=self.default_temperature(parallel=False)
-            if sampling.temperature is None
-            else sampling.temperature,
+            temperature=self.default_temperature(parallel=False) if heat is None else heat,
             top_p=sampling.top_p,
             max_tokens=limit,
             seed=seed,
@@ -110,17 +116,18 @@ class LocalModel:
                     yield delta
                 if reader.done:
                     break
-        for delta in reader.close(len(prompt.ids), cut=not reader.done and reader.tokens >= limit):
+        for delta in reader.close(len(prompt.ids), cut=not reader.done):
             yield delta
 
     def _processed(self, image: Image.Image) -> ProcessedImage:
         """The agents of a run show the model the same pictures again and again."""
         digest = image_digest(image)
-        if digest not in self._pictures:
-            while len(self._pictures) >= KEPT_PICTURES:
-                self._pictures.popitem(last=False)
-            self._pictures[digest] = self.processor.process(image)
-        return self._pictures[digest]
+        with self._lock:
+            if digest not in self._pictures:
+                while len(self._pictures) >= KEPT_PICTURES:
+                    self._pictures.popitem(last=False)
+                self._pictures[digest] = self.processor.process(image)
+            return self._pictures[digest]
 
 
 class _Reader:
@@ -199,16 +206,15 @@ def _overlap(text: str, stop: str) -> int:
     return next((size for size in range(min(len(text), len(stop) - 1), 0, -1) if text.endswith(stop[:size])), 0)
 
 
-def _load(folder: Path, max_batch: int) -> "tuple[Engine, str]":
+def _load(folder: Path, max_batch: int) -> "Engine":
     try:
         from polymnia.engine import Engine
-        from polymnia.model.checkpoint import load_checkpoint, weights_digest
     except ImportError as error:
         raise InputError(
             f"a model in this process needs {error.name}: install polymnia[local], or name an endpoint "
             "(--model http://host:port/v1#name)"
         ) from error
-    return Engine(load_checkpoint(folder), max_batch=max_batch), weights_digest(folder)
+    return Engine(folder, max_batch=max_batch)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

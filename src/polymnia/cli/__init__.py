@@ -1,0 +1,1 @@
+"""The command line: one thin command a capability, imported only when it is called."""

@@ -1,0 +1,5 @@
+"""`python -m polymnia` is `polymnia`."""
+
+from polymnia.cli.main import main
+
+main()

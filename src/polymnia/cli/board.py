@@ -1,0 +1,106 @@
+"""The state of a run as a person wants to see it, folded from its events and from nothing else."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Literal
+
+from polymnia.agents import events
+from polymnia.agents.events import Event
+from polymnia.cli.output import printable
+
+State = Literal["working", "answered", "failed", "cancelled"]
+TAIL = 400
+"""Characters of an agent's current text that are kept for showing."""
+
+
+@dataclass(slots=True)
+class Row:
+    """One agent."""
+
+    agent: int
+    strategy: str = ""
+    state: State = "working"
+    doing: str = ""
+    """The end of what it writes, its last tool call, its answer or its error; one line."""
+    tokens: int = 0
+    tools: int = 0
+
+
+@dataclass(slots=True)
+class Board:
+    started: events.RunStarted | None = None
+    rows: dict[int, Row] = field(default_factory=dict)
+    verdict: str = ""
+    """How the vote stands, once it does."""
+    pictures: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    """Index, width and height by digest."""
+
+    def apply(self, event: Event) -> None:
+        row = self.rows.get(event.agent) if event.agent is not None else None
+        match event:
+            case events.RunStarted():
+                self.started = event
+            case events.ImageShown():
+                self.pictures[event.digest] = (event.index, event.width, event.height)
+            case events.AgentStarted() if event.agent is not None:
+                self.rows[event.agent] = Row(event.agent, event.strategy)
+            case events.Consensus():
+                self.verdict = consensus(event)
+            case events.Disagreement() if not self.verdict:
+                self.verdict = disagreement(event)
+            case _ if row is not None:
+                _apply_to_agent(row, event, self)
+
+    def result(self, event: events.ToolResult) -> str:
+        """A tool's result in a line."""
+        shown = [self.pictures[digest] for digest in event.images if digest in self.pictures]
+        pictures = [f"picture {index} ({width}x{height})" for index, width, height in shown]
+        return one_line(" ".join([event.text, *pictures]))
+
+
+def _apply_to_agent(row: Row, event: Event, board: Board) -> None:
+    match event:
+        case events.TextDelta() | events.ReasoningDelta():
+            row.doing = one_line((row.doing + event.text)[-TAIL:])
+        case events.ToolCall():
+            row.tools += 1
+            row.doing = call(event)
+        case events.ToolResult():
+            row.doing = f"{event.name} -> {board.result(event)} "
+        case events.UsageReported():
+            row.tokens += event.usage.completion_tokens
+        case events.AgentFinished():
+            row.state, row.doing = "answered", one_line(event.answer)
+        case events.AgentFailed():
+            row.state, row.doing = "failed", one_line(event.error)
+        case events.AgentCancelled():
+            row.state = "cancelled"
+
+
+def headline(event: events.RunStarted) -> str:
+    several = f", up to {event.agents} agents" if event.agents > 1 else ""
+    return f"{event.model}: {event.mode}{several}, seed {event.seed}"
+
+
+def call(event: events.ToolCall) -> str:
+    """`crop(image=1, x0=0, ...)`, or the arguments as they are where they are no JSON object."""
+    try:
+        given = json.loads(event.arguments)
+        text = ", ".join(f"{name}={value}" for name, value in given.items())
+    except (ValueError, AttributeError, RecursionError):
+        text = event.arguments
+    return one_line(f"{event.name}({text})")
+
+
+def consensus(event: events.Consensus) -> str:
+    against = f" against {event.second}" if event.second else ""
+    return f"consensus: {event.count} agents{against} say {one_line(event.answer)} ({event.posterior:.0%} sure)"
+
+
+def disagreement(event: events.Disagreement) -> str:
+    sides = "; ".join(f"{one_line(side.answer)} ({len(side.agents)})" for side in event.sides)
+    return f"the agents differ: {sides}"
+
+
+def one_line(text: str) -> str:
+    return printable(" ".join(text.split()))

@@ -1,0 +1,30 @@
+"""Options that several commands share, and what a model is opened with."""
+
+import os
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from polymnia.agents.local import LocalModel
+    from polymnia.agents.remote import RemoteModel
+
+KEY_VARIABLE = "POLYMNIA_API_KEY"
+
+ModelName = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        metavar="NAME",
+        help=f"nano, a checkpoint folder, or an endpoint http://host:port/v1#name (key: ${KEY_VARIABLE}).",
+    ),
+]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and log lines.")]
+"""Read by `main.run`, which sees the arguments before any command does."""
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line, and nothing else.")]
+
+
+def opened(name: str) -> "LocalModel | RemoteModel":
+    from polymnia.agents.models import open_model
+
+    return open_model(name, api_key=os.environ.get(KEY_VARIABLE))
