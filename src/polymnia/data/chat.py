@@ -80,5 +80,3 @@ def message(role: Role, *parts: str | Image.Image | Part, **fields: Any) -> Mess
 def all_images(messages: Sequence[Message]) -> list[Image.Image]:
     """The conversation's pictures in order of appearance, those from tools included (image 1 first)."""
     return [image for one in messages for image in one.images]
-
-

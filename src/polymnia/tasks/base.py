@@ -132,6 +132,6 @@ def verify(problem: Problem, answer: str) -> bool:
 
 def _same_number(left: str, right: str) -> bool:
     # Codes such as 047 keep their leading zeros: equal length of digits is part of being equal there.
-    if right.startswith("0") and len(right) > 1 or left.startswith("0") and len(left) > 1:
+    if (right.startswith("0") and len(right) > 1) or (left.startswith("0") and len(left) > 1):
         return left == right
     return float(left) == float(right)

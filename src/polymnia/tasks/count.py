@@ -5,6 +5,7 @@ objects (4: off the cells' centres), from 5 on the grid grows by one a tier, so 
 shrunk to fit the model's token cap unless it zooms in.
 """
 
+import itertools
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -105,14 +106,18 @@ def ask(scene: CountScene, rng: random.Random, previous: Query | None) -> Query:
 def _follow_up(scene: CountScene, rng: random.Random, previous: Query) -> Query:
     colour, shape = previous.key
     thing = rng.choice(scene.things)
+    narrow = rng.random() < 0.5
     if colour is None and shape is None:
-        if rng.random() < 0.6:
-            return _query(scene, thing.colour, None, rng.choice(("and how many are {c}?", "And how many of them are {c}?")))
+        if narrow:
+            texts: tuple[str, ...] = ("and how many are {c}?", "And how many of them are {c}?")
+            return _query(scene, thing.colour, None, rng.choice(texts))
         return _query(scene, None, thing.shape, rng.choice(("and how many are {s}s?", "And how many {s}s?")))
-    if colour is None and rng.random() < 0.5:
-        return _query(scene, thing.colour, shape, rng.choice(("and how many of them are {c}?", "And how many of those are {c}?")))
-    if shape is None and rng.random() < 0.5:
-        return _query(scene, colour, thing.shape, rng.choice(("and how many of them are {s}s?", "And how many of those are {s}s?")))
+    if colour is None and narrow:
+        texts = ("and how many of them are {c}?", "And how many of those are {c}?")
+        return _query(scene, thing.colour, shape, rng.choice(texts))
+    if shape is None and narrow:
+        texts = ("and how many of them are {s}s?", "And how many of those are {s}s?")
+        return _query(scene, colour, thing.shape, rng.choice(texts))
     return _query(scene, thing.colour, thing.shape, rng.choice(("And how many {c} {s}s?", "what about {c} {s}s?")))
 
 
@@ -161,7 +166,7 @@ def _solve_by_parts(scene: CountScene, query: Query, image: Image.Image, style: 
 def _spans(side: int) -> list[tuple[int, int]]:
     parts = max(2, -(-side // OVERVIEW_SIDE))
     edges = [round(part * side / parts) for part in range(parts + 1)]
-    return list(zip(edges, edges[1:], strict=False))
+    return list(itertools.pairwise(edges))
 
 
 def _listing(
