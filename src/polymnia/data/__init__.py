@@ -1,0 +1,1 @@
+"""Chat types, tokenizer, chat template and its parser, pictures."""

@@ -1,0 +1,1 @@
+"""The network (Muse Glimmer: decoder and vision tower), checkpoints in and out."""

@@ -1,0 +1,1 @@
+"""Training: mixture, packing, optimizers, the loop with resume."""
