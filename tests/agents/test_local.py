@@ -46,7 +46,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokenizer = Tokenizer(train_tokenizer(texts * 20, 512))
     tokenizer.save(path, chat_template())
     rows = -(-tokenizer.vocab_size // 64) * 64
-    text = replace(TINY.text_config, vocab_size=rows, max_position_embeddings=CONTEXT, eos_token_id=(tokenizer.eot_id,))
+    decoder = replace(
+        TINY.text_config, vocab_size=rows, max_position_embeddings=CONTEXT, eos_token_id=(tokenizer.eot_id,)
+    )
     config = replace(TINY, text_config=decoder, image_token_id=tokenizer.patch_id, video_token_id=rows - 1)
     save_checkpoint(tiny_model(config), path)
     ImageProcessor(max_image_tokens=16).save_processor(path)
