@@ -69,10 +69,25 @@ def test_a_full_cache_is_refused(model: MuseGlimmer) -> None:
 
 
 @torch.no_grad()
-def test_freezing_changes_nothing() -> None:
-    model, ids = tiny_model(), text_tokens(1, 12)
-    before = model(ids)
-    assert torch.equal(model.freeze()(ids), before)
+def test_freezing_changes_only_the_last_bits() -> None:
+    model, ids = tiny_model(), text_tokens(2, 12)
+    pixels, grid = torch.randn(24, TINY.vision_config.patch_dim), torch.tensor([[1, 4, 6]])
+    before, features = model(ids), model.encode_images(pixels, grid)
+    torch.testing.assert_close(model.freeze()(ids), before, rtol=0, atol=1e-4)
+    torch.testing.assert_close(model.encode_images(pixels, grid), features, rtol=0, atol=1e-4)
+
+
+@torch.no_grad()
+def test_a_frozen_network_does_not_see_how_many_rows_there_are() -> None:
+    """To the bit, so that a seed gives the same tokens in any batch."""
+    model, ids = tiny_model().freeze(), text_tokens(9, 12)
+    cache = KVCache(TINY.text_config, rows=9, capacity=200, granularity=64)
+    model(ids, kv_cache=cache)
+    cache.lengths[:] = [12, 3, 5, 12, 7, 1, 12, 9, 11]
+    few, many = cache.rows(0, 4), cache.rows(0, 9)
+    many.lengths[8] = 150
+    token = text_tokens(9, 1, seed=1)
+    assert torch.equal(model(token[:4], kv_cache=few), model(token, kv_cache=many)[:4])
 
 
 @pytest.mark.parametrize("length", [6, 30])

@@ -18,6 +18,7 @@ from polymnia.model.config import SLIDING, TextConfig
 from polymnia.model.layers import (
     CenteredRMSNorm,
     FusedLinear,
+    Linear,
     RMSNorm,
     attend,
     inverse_frequencies,
@@ -59,7 +60,7 @@ class TextAttention(nn.Module):
         self.k_proj = nn.Linear(config.hidden_size, keys, bias=False)
         self.v_proj = nn.Linear(config.hidden_size, keys, bias=False)
         self.gate_proj = nn.Linear(config.hidden_size, queries, bias=False)
-        self.o_proj = nn.Linear(queries, config.hidden_size, bias=False)
+        self.o_proj = Linear(queries, config.hidden_size, bias=False)
         self.fused = FusedLinear(self.q_proj, self.k_proj, self.v_proj, self.gate_proj)
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
@@ -85,7 +86,7 @@ class TextMLP(nn.Module):
         super().__init__()
         self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
         self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
-        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
+        self.down_proj = Linear(config.intermediate_size, config.hidden_size, bias=False)
         self.fused = FusedLinear(self.gate_proj, self.up_proj)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from polymnia.model.cache import KVCache
 from polymnia.model.config import MuseGlimmerConfig
 from polymnia.model.decoder import TextModel
-from polymnia.model.layers import FusedLinear, rms_norm
+from polymnia.model.layers import FusedLinear, Linear, rms_norm
 from polymnia.model.vision import VisionAdapter, VisionTower
 
 
@@ -22,7 +22,7 @@ class _Core(nn.Module):
         self.vision_tower = VisionTower(config.vision_config)
         self.language_model = TextModel(config.text_config)
         self.vision_adapter = VisionAdapter(config)
-        self.vision_projection = nn.Linear(config.projector_hidden_size, config.text_config.hidden_size, bias=False)
+        self.vision_projection = Linear(config.projector_hidden_size, config.text_config.hidden_size, bias=False)
 
 
 class MuseGlimmer(nn.Module):
@@ -32,7 +32,7 @@ class MuseGlimmer(nn.Module):
         super().__init__()
         self.config = config
         self.model = _Core(config)
-        self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
+        self.lm_head = Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
 
     def forward(
         self,
@@ -108,12 +108,12 @@ class MuseGlimmer(nn.Module):
         return sum(parameter.numel() for parameter in self.parameters())
 
     def freeze(self) -> "MuseGlimmer":
-        """For inference alone: no gradients, and projections joined once instead of in each forward."""
+        """For inference alone: no gradients, and weights laid out for the kernels as they are now."""
         self.eval().requires_grad_(False)
         for module in self.modules():
-            fused = getattr(module, "fused", None)
-            if isinstance(fused, FusedLinear):
-                fused.freeze()
+            for layer in (module, getattr(module, "fused", None)):
+                if isinstance(layer, Linear | FusedLinear):
+                    layer.freeze()
         return self
 
     def _place(self, x: Tensor, input_ids: Tensor, features: Tensor) -> Tensor:

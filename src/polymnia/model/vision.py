@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from polymnia.model.config import WINDOW, MuseGlimmerConfig, VisionConfig
-from polymnia.model.layers import FusedLinear, attend, inverse_frequencies, rotate, split
+from polymnia.model.layers import FusedLinear, Linear, attend, inverse_frequencies, rotate, split
 
 _CACHED_GRIDS = 256
 
@@ -45,7 +45,7 @@ class VisionAttention(nn.Module):
         self.q_proj = nn.Linear(width, width)
         self.k_proj = nn.Linear(width, width)
         self.v_proj = nn.Linear(width, width)
-        self.proj = nn.Linear(width, width)
+        self.proj = Linear(width, width)
         self.fused = FusedLinear(self.q_proj, self.k_proj, self.v_proj)
 
     def forward(self, x: Tensor, tables: GridTables) -> Tensor:
@@ -67,8 +67,8 @@ class VisionAttention(nn.Module):
 class VisionMLP(nn.Module):
     def __init__(self, width: int, inner: int) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(width, inner)
-        self.fc2 = nn.Linear(inner, width)
+        self.fc1 = Linear(width, inner)
+        self.fc2 = Linear(inner, width)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.fc2(F.gelu(self.fc1(x)))
@@ -93,7 +93,7 @@ class VisionLayer(nn.Module):
 class PatchEmbedder(nn.Module):
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
-        self.patch_embedding = nn.Linear(config.patch_dim, config.hidden_size, bias=False)
+        self.patch_embedding = Linear(config.patch_dim, config.hidden_size, bias=False)
         self.position_embedding_table = nn.Embedding(config.pos_emb_height * config.pos_emb_width, config.hidden_size)
 
     def forward(self, pixels: Tensor, tables: GridTables) -> Tensor:
@@ -163,8 +163,8 @@ class VisionAdapter(nn.Module):
 
     def __init__(self, config: MuseGlimmerConfig) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(config.out_hidden_size, config.projector_hidden_size, bias=False)
-        self.fc2 = nn.Linear(config.projector_hidden_size, config.projector_hidden_size, bias=False)
+        self.fc1 = Linear(config.out_hidden_size, config.projector_hidden_size, bias=False)
+        self.fc2 = Linear(config.projector_hidden_size, config.projector_hidden_size, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.gelu(self.fc2(F.gelu(self.fc1(x))))
