@@ -93,7 +93,8 @@ class Metrics:
     def line(self) -> str:
         families = " ".join(f"{name} {100 * value:.0f}" for name, value in sorted(self.families.items()))
         return (
-            f"step {self.step:6d} {100 * self.progress:5.1f}%  loss {self.loss:.4f}  right {100 * self.accuracy:5.1f}%  "
+            f"step {self.step:6d} {100 * self.progress:5.1f}%  "
+            f"loss {self.loss:.4f}  right {100 * self.accuracy:5.1f}%  "
             f"aux {self.aux_loss:.3f} ({100 * self.aux_accuracy:.0f}%)  lr {self.lr_scale:.3f}  "
             f"{self.tokens_per_second:,.0f} tok/s  fill {100 * self.fill:.0f}%  wait {100 * self.waiting:.0f}%  "
             f"{self.seconds / 60:.1f} min  {families}"

@@ -1,28 +1,24 @@
 """The training loop: steps, reports, checkpoints, resume; one process on CPU or one GPU.
 
-`Trainer.run` yields metrics and draws nothing; `train` writes them to `runs/<name>/log.jsonl` and
-prints a line. The state on disk holds everything that the next step depends on, so a run that was
-interrupted gives the same weights to the bit (with `steps`; a clock is not reproducible).
-Does *not* cover several GPUs, or what is learned (`tasks`, the recipe).
+`Trainer.run` yields metrics and draws nothing (`train.run` does). The state on disk holds everything that
+the next step depends on, so a run that was interrupted gives the same weights to the bit (with `steps`;
+a clock is not reproducible). Does *not* cover several GPUs, or what is learned (`train.mixture`, the recipe).
 """
 
-import copy
 import dataclasses
 import json
 import os
-import signal
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
-from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from polymnia.errors import RunError
+from polymnia.model.glimmer import MuseGlimmer
 from polymnia.train.config import Metrics, TrainConfig
 from polymnia.train.loss import AuxHead, Losses, losses
 from polymnia.train.optim import Optimizers
@@ -32,19 +28,10 @@ from polymnia.train.stream import BatchStream
 from polymnia.train.window import Window
 
 
-class TrainResult(NamedTuple):
-    model: nn.Module
-    """With the better of the final and the averaged weights."""
-    finished: bool
-    """False: interrupted; the state is saved, resume goes on."""
-    card: dict[str, Any]
-    """What the run can say about itself for card.json."""
-
-
 class Trainer:
     """One run in memory. Build it, perhaps `load`, iterate `run`, then `finish`."""
 
-    def __init__(self, config: TrainConfig, model: nn.Module, make_example: Maker, folder: Path) -> None:
+    def __init__(self, config: TrainConfig, model: MuseGlimmer, make_example: Maker, folder: Path) -> None:
         if config.device == "cpu":
             keep_memory()
             torch.set_num_threads(config.threads or torch.get_num_threads())
@@ -52,12 +39,14 @@ class Trainer:
         self.config, self.folder, self.make_example = config, folder, make_example
         self.device = torch.device(config.device)
         self.model = model.to(self.device).float().train()
-        width = self.model.config.text_config.hidden_size  # type: ignore[union-attr]
-        self.head = AuxHead(width, config.aux_classes).to(self.device) if config.aux_classes else None  # type: ignore[arg-type]
+        width = self.model.config.text_config.hidden_size
+        self.head = AuxHead(width, config.aux_classes).to(self.device) if config.aux_classes else None
         self.optimizers = Optimizers(self.model, config.optim, self.head.parameters() if self.head else ())
         self.ema = [p.detach().clone() for p in self.model.parameters()] if config.ema_decay else []
         self.step, self.tokens, self.patches, self.seconds = 0, 0, 0, 0.0
         self.last: Metrics | None = None
+        self.evaluation: dict[str, float] = {}
+        """Losses on fresh batches after the last step."""
         self.stop_requested = False
         self._stream_state: dict[str, Any] | None = None
         self._token_loss = compile_parts(self.model, config)
@@ -98,7 +87,7 @@ class Trainer:
         aux_scale = self.config.aux_scale(progress)
         with self._autocast():
             result = losses(self.model, batch, self.head, aux_scale > 0, token_loss=self._token_loss)
-        (result.text + aux_scale * result.aux).backward()
+        torch.autograd.backward(result.text + aux_scale * result.aux)
         scale = self.optimizers.step(self.step, progress)
         if self.ema:
             weight = 1.0 - min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
@@ -108,7 +97,7 @@ class Trainer:
     def _autocast(self) -> AbstractContextManager[Any]:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.autocast)
 
-    def _metrics(self, window: "Window", stream: BatchStream, scale: float) -> Metrics:
+    def _metrics(self, window: Window, stream: BatchStream, scale: float) -> Metrics:
         return window.metrics(
             step=self.step,
             progress=self.progress,
@@ -181,7 +170,6 @@ class Trainer:
     @torch.no_grad()
     def _choose_weights(self, stream: BatchStream) -> None:
         """Leaves in the model the final or the averaged weights, whichever does better on fresh batches."""
-        self.evaluation: dict[str, float] = {}
         if not self.config.evaluate_batches:
             return
         batches = [next(stream) for _ in range(self.config.evaluate_batches)]
@@ -206,7 +194,10 @@ class Trainer:
         return total / len(batches)
 
     def flops(self) -> float:
-        """About 6 per weight and token, tower weights counted per patch (attention scores left out)."""
-        tower = sum(p.numel() for n, p in self.model.named_parameters() if "vision_tower" in n and p.ndim == 2)
-        whole = sum(p.numel() for n, p in self.model.named_parameters() if p.ndim == 2 and "embed" not in n)
-        return 6.0 * ((whole - tower) * self.tokens + tower * self.patches)
+        """About 6 per weight and token, tower weights per patch (attention scores and tables left out)."""
+        matrices = {name: p.numel() for name, p in self.model.named_parameters() if p.ndim == 2}
+        tower = sum(size for name, size in matrices.items() if "vision_tower" in name and "table" not in name)
+        adapter = sum(size for name, size in matrices.items() if "vision_adapter" in name or "projection" in name)
+        text = sum(size for name, size in matrices.items() if "language_model.layers" in name or "lm_head" in name)
+        merge = self.config.merge
+        return 6.0 * (text * self.tokens + tower * self.patches + adapter * self.patches / merge)

@@ -50,7 +50,9 @@ def token_loss(logits_of: Callable[[Tensor], Tensor], hidden: Tensor, targets: T
     return F.cross_entropy(logits, targets), logits.detach().argmax(-1) == targets
 
 
-def losses(model: Any, batch: Batch, head: AuxHead | None, with_aux: bool = True, *, token_loss: Any = token_loss) -> Losses:
+def losses(
+    model: Any, batch: Batch, head: AuxHead | None, with_aux: bool = True, *, token_loss: Any = token_loss
+) -> Losses:
     """All losses of a batch. `model`: `encode_images`, `hidden_states` and `logits` of `MuseGlimmer`."""
     features = None
     if len(batch.image_grid_thw):

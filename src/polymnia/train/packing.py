@@ -8,8 +8,8 @@ Does *not* cover making examples (`tasks`, the recipe) or moving batches between
 
 from bisect import bisect_right, insort
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, fields
-from typing import NamedTuple
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -73,12 +73,9 @@ class Batch:
         """Copied to `device` (asynchronously from pinned memory on CUDA)."""
         if device.type == "cpu":
             return self
-        moved = {
-            f.name: value.pin_memory().to(device, non_blocking=True) if isinstance(value, Tensor) else value
-            for f in fields(self)
-            for value in (getattr(self, f.name),)
-        }
-        return Batch(**moved)
+        tensors = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "families"}
+        moved: dict[str, Any] = {n: t.pin_memory().to(device, non_blocking=True) for n, t in tensors.items()}
+        return replace(self, **moved)
 
     @property
     def tokens(self) -> int:
@@ -116,9 +113,7 @@ Maker = Callable[[int], Example | Sequence[Example]]
 class Packer:
     """Turns indices `start, start + stride, ...` of a stream into batches, one after another."""
 
-    def __init__(
-        self, make: Maker, shape: Shape, state: PackState, *, stride: int = 1, buffer: int = 256
-    ) -> None:
+    def __init__(self, make: Maker, shape: Shape, state: PackState, *, stride: int = 1, buffer: int = 256) -> None:
         self.make, self.shape, self.stride, self.buffer = make, shape, stride, buffer
         self.next_index, self.too_long = state.next_index, state.too_long
         self._waiting: dict[tuple[int, int], Example] = {}  # insertion order = age
@@ -191,13 +186,23 @@ def collate(rows: Sequence[Sequence[Example]], shape: Shape) -> Batch:
             targets.append(example.input_ids[trained])
             family.append(np.full(len(trained), names.setdefault(example.family, len(names))))
             start = end
-    documents = [example for row in rows for example in row]
+    pixel_values, image_grid_thw, labels = _pictures([example for row in rows for example in row], shape)
     return Batch(
-        *(torch.from_numpy(part) for part in (input_ids, document_ids, position_ids)),
-        *(torch.from_numpy(np.concatenate(parts).astype(np.int64)) for parts in (predict, targets, family)),
-        *_pictures(documents, shape),
+        input_ids=torch.from_numpy(input_ids),
+        document_ids=torch.from_numpy(document_ids),
+        position_ids=torch.from_numpy(position_ids),
+        predict=_joined(predict),
+        targets=_joined(targets),
+        family=_joined(family),
+        pixel_values=pixel_values,
+        image_grid_thw=image_grid_thw,
+        labels=labels,
         families=tuple(names),
     )
+
+
+def _joined(parts: Sequence[NDArray[np.integer]]) -> Tensor:
+    return torch.from_numpy(np.concatenate(parts).astype(np.int64))
 
 
 def _pictures(documents: Sequence[Example], shape: Shape) -> tuple[Tensor, Tensor, Tensor]:

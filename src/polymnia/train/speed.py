@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 import torch
+import torch.fx.experimental._config
 from torch import nn
 
 from polymnia.train.config import TrainConfig
@@ -37,6 +38,9 @@ def compile_parts(model: nn.Module, config: TrainConfig) -> Any:
     """
     if not config.compile:
         return token_loss
+    # Equal sizes by chance (32 pictures, half a head) must not be taken for one symbol.
+    torch.fx.experimental._config.use_duck_shape = False
+    torch._dynamo.config.recompile_limit = 32
     parts: Any = model
     parts.model.language_model.compile(dynamic=False)
     for layer in parts.model.vision_tower.layers:

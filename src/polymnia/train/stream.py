@@ -91,7 +91,9 @@ class BatchStream:
             except queue.Empty:
                 if not self._workers[w].is_alive():
                     code = self._workers[w].exitcode
-                    raise RunError(f"data worker {w} ended with exit code {code}; run with workers=0 to see why") from None
+                    raise RunError(
+                        f"data worker {w} ended with exit code {code}; run with workers=0 to see why"
+                    ) from None
                 continue
             if isinstance(item, str):
                 raise RunError(f"data worker {w} failed:\n{item}")
