@@ -72,9 +72,8 @@ class Engine:
         model: a network, of which a copy is taken, or a checkpoint folder.
         max_batch: sequences decoded together; more wait.
         context: tokens of prompt and answer together; the model's own maximum by default.
-        dtype: of weights and caches here. bf16 decodes about a fifth faster than fp32 on a CPU that has it (0.21 against
-            0.26 ms a token at 32 sequences of nano, one busy core); with fp32 a seed's tokens do not depend either on
-            what of its prompt was cached, but for rounding in the seventh digit.
+        dtype: of weights and caches here. bf16 decodes about a fifth faster on a CPU that has it. With fp32 a seed's
+            tokens do not depend on what of the prompt was cached either, but for rounding in the seventh digit.
         threads: that matrix products may use; torch's default if None.
         """
         self.fingerprint = weights_digest(model)
