@@ -86,7 +86,7 @@ def error(status: int, message: str, code: str | None = None, **headers: str) ->
 def serving() -> Iterator[Endpoint]:
     endpoint = Endpoint()
     app = Starlette(routes=[Route("/v1/chat/completions", endpoint.handle, methods=["POST"])])
-    config = uvicorn.Config(app, port=0, log_level="error", lifespan="off", timeout_graceful_shutdown=1)
+    config = uvicorn.Config(app, port=0, log_level="critical", lifespan="off", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()

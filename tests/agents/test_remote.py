@@ -3,15 +3,15 @@
 import asyncio
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from typing import Any, cast
 
 import pytest
 from PIL import Image
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
-from agents.endpoint import Endpoint, Json, chunk, error, says, serving, stream, usage
+from agents.endpoint import Endpoint, Json, chunk, error, says, serving, sse, stream, usage
 from polymnia.agents.model import Delta, Sampling, Usage
 from polymnia.agents.remote import RemoteModel
 from polymnia.agents.run import answer, outcome
@@ -318,6 +318,16 @@ def test_an_error_in_the_middle_of_the_stream(endpoint: Endpoint) -> None:
     broken = {"error": {"message": "out of memory", "type": "server_error"}}
     endpoint.reply = lambda body, number: stream([chunk({"content": "7"}), broken])
     with pytest.raises(EndpointError, match="broke off: out of memory"):
+        ask(endpoint)
+
+
+def test_a_connection_that_breaks_in_the_middle(endpoint: Endpoint) -> None:
+    async def half() -> AsyncIterator[str]:
+        yield sse(chunk({"content": "7"}))
+        raise ConnectionAbortedError
+
+    endpoint.reply = lambda body, number: StreamingResponse(half(), media_type="text/event-stream")
+    with pytest.raises(EndpointError, match="broke off"):
         ask(endpoint)
 
 

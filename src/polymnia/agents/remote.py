@@ -122,11 +122,13 @@ class RemoteModel:
         def body(without: frozenset[str]) -> dict[str, Any]:
             return wire.request(messages, tools, sampling, n, without=without, data_url=lambda image: urls[id(image)])
 
+        began = False
         try:
             async with await self._open(body, wire.options_in_use(messages, sampling)) as chunks:
+                began = True
                 yield chunks
         except (openai.OpenAIError, httpx2.HTTPError) as error:
-            raise self._explained(error) from error
+            raise self._explained(error, began) from error
 
     async def _open(
         self, body: Callable[[frozenset[str]], dict[str, Any]], options: list[str]
@@ -164,13 +166,13 @@ class RemoteModel:
                 urls[id(image)] = self._urls[digest]
         return urls
 
-    def _explained(self, error: Exception) -> PolymniaError:
+    def _explained(self, error: Exception, began: bool) -> PolymniaError:
         """The error in one line: what, where, and what to do."""
         where = f"the endpoint {self.url}"
         match error:
             case openai.APITimeoutError() | httpx2.TimeoutException():
                 return EndpointError(f"{where} does not answer in time: is it overloaded?")
-            case openai.APIConnectionError():
+            case openai.APIConnectionError() if not began:
                 return EndpointError(f"{where} cannot be reached: is the server running and the address right?")
             case openai.AuthenticationError() | openai.PermissionDeniedError():
                 return EndpointError(f"{where} refuses the key: set POLYMNIA_API_KEY to one that it accepts")
