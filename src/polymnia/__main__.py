@@ -2,4 +2,6 @@
 
 from polymnia.cli.main import main
 
-main()
+# A training run's worker processes import this module again under another name.
+if __name__ == "__main__":
+    main()

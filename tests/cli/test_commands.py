@@ -100,6 +100,21 @@ def test_train_runs_a_recipe_with_its_own_options(tmp_path: Path, capsys: pytest
     assert run(["train", str(recipe), "--fail"]) == 3
 
 
+def test_a_recipe_may_start_worker_processes(tmp_path: Path) -> None:
+    # They import the main module again: an unguarded one would start the training in each of them.
+    recipe = tmp_path / "recipe.py"
+    recipe.write_text(
+        "import math, multiprocessing\n"
+        "if __name__ == '__main__':\n"
+        "    with multiprocessing.get_context('spawn').Pool(1) as pool: print(pool.map(math.isqrt, [49]))\n",
+        "utf-8",
+    )
+    command = [sys.executable, "-m", "polymnia", "train", str(recipe)]
+    environment = {**os.environ, "PYTHONPATH": "src"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=False)
+    assert (done.stdout, done.returncode) == ("[7]\n", 0), done.stderr
+
+
 def test_nothing_at_all_is_a_cry_for_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert run([]) == 0
     assert "Usage: polymnia" in capsys.readouterr().out
