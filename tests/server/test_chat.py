@@ -218,6 +218,15 @@ def test_several_samples(serve: Serve, stream: bool) -> None:
         assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == (10, 10)
 
 
+def test_several_samples_are_warm_unless_told_otherwise(serve: Serve) -> None:
+    model = ScriptedModel(says("3"))
+    client = serve(model).client
+    client.chat.completions.create(model="nano", messages=QUESTION, n=2, tool_choice="none")
+    client.chat.completions.create(model="nano", messages=QUESTION, n=2, tool_choice="none", temperature=0)
+    client.chat.completions.create(model="nano", messages=QUESTION, tool_choice="none")
+    assert [call.sampling.temperature for call in model.calls] == [0.7, 0, 0]
+
+
 def test_sampling_is_passed_on(serve: Serve) -> None:
     model = ScriptedModel(says("3"))
     serve(model).client.chat.completions.create(

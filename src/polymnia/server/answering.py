@@ -94,7 +94,9 @@ async def _from_model(
     request: ChatRequest, how: Plan, model: ChatModel, messages: Sequence[Message], tools: Sequence[ToolSpec]
 ) -> AsyncGenerator[Item, None]:
     sampling = Sampling(
-        temperature=request.temperature,
+        temperature=_temperature(model, parallel=how.agents > 1)
+        if request.temperature is None
+        else request.temperature,
         top_p=1.0 if request.top_p is None else request.top_p,
         max_tokens=request.token_limit,
         seed=request.seed,
@@ -190,10 +192,7 @@ class Limited:
         return self._model.fingerprint
 
     def default_temperature(self, *, parallel: bool) -> float | None:
-        """As `answer` would choose for the model without limits."""
-        if isinstance(self._model, TemperatureDefaults):
-            return self._model.default_temperature(parallel=parallel)
-        return PARALLEL_TEMPERATURE if parallel else 0.0
+        return _temperature(self._model, parallel=parallel)
 
     async def stream(
         self, messages: Sequence[Message], *, tools: Sequence[ToolSpec] = (), sampling: Sampling, n: int = 1
@@ -212,6 +211,13 @@ class Limited:
                 if delta.usage is not None:
                     self._spent[agent] = self._spent.get(agent, 0) + delta.usage.completion_tokens
                 yield delta
+
+
+def _temperature(model: ChatModel, *, parallel: bool) -> float | None:
+    """As `answer` chooses where nobody says: several samples must differ."""
+    if isinstance(model, TemperatureDefaults):
+        return model.default_temperature(parallel=parallel)
+    return PARALLEL_TEMPERATURE if parallel else 0.0
 
 
 def _closable(stream: AsyncIterator[T]) -> AsyncGenerator[T, None]:
