@@ -228,7 +228,7 @@ def test_closing_the_iterator_ends_every_agent_at_once() -> None:
         assert len(asyncio.all_tasks()) == 1
         return loop.time() - start
 
-    assert asyncio.run(close_early()) < 0.2
+    assert asyncio.run(close_early()) < 2
     assert model.cancelled == 4
 
 
@@ -292,7 +292,7 @@ def test_cancelling_kills_running_tools() -> None:
             start = loop.time()
         return loop.time() - start
 
-    assert asyncio.run(close_in_tool()) < 1
+    assert asyncio.run(close_in_tool()) < 1.5
 
 
 # --- bad input

@@ -109,7 +109,7 @@ def test_a_delta_does_not_wait_for_the_next_one() -> None:
         assert [(await anext(iterator)).seq for _ in range(2)] == [0, 1]
         return loop.time() - start
 
-    assert asyncio.run(last_delta()) < 0.2
+    assert asyncio.run(last_delta()) < 2
 
 
 def test_the_order_within_an_agent_stays_true() -> None:

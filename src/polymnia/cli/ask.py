@@ -91,11 +91,12 @@ async def _run(
     last: Event | None = None
     try:
         with _interrupting(cancel.set), open_view(plain=plain, silent=silent) as view:
-            async for event in answer(messages, model=model, cancel=cancel, **settings):
-                view.show(event)
-                if record is not None:
-                    record.write(to_json(event) + "\n")
-                last = event
+            async with contextlib.aclosing(answer(messages, model=model, cancel=cancel, **settings)) as happened:
+                async for event in happened:
+                    view.show(event)
+                    if record is not None:
+                        record.write(to_json(event) + "\n")
+                    last = event
     finally:
         await model.aclose()
     return last if isinstance(last, RunFinished) else None
