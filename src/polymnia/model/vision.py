@@ -2,10 +2,10 @@
 
 Pictures of one grid size are computed together as a dense (images, patches, width) batch; the tables that
 depend on the size alone (interpolation, rotations, window order) are made once a size and kept.
-Layout facts, each with a test: positions count from 1 and the first quarter of a head turns with x, the
-second with y; the position grid is resampled like `grid_sample(align_corners=False, padding_mode="zeros")`;
-windows are `pos_emb_height` patches square, cut from the top left; the shuffle puts the four patches of a
-token innermost. A picture of several frames is treated frame by frame.
+Layout facts, each with a test: the first quarter of a head turns with x, the second with y (from 1, as the
+family counts; attention sees differences only); the position grid is resampled like `grid_sample` with
+align_corners=False and zeros outside; windows are `pos_emb_height` patches square, cut from the top left; the
+shuffle puts the four patches of a token innermost. A picture of several frames is treated frame by frame.
 """
 
 from typing import NamedTuple
