@@ -1,6 +1,6 @@
 """What makes a step fast without changing what it computes: memory kept by the allocator, compiled parts.
 
-Measured on two Zen 5 cores with nano (`benchmarks/train_speed.py`): keeping freed memory doubles the
+Measured once on two Zen 5 cores with a network of the size of nano: keeping freed memory doubles the
 rate of eager bf16 (glibc otherwise returns each activation to the system and faults it in again).
 """
 
