@@ -156,7 +156,7 @@ def solve(scene: ChartScene, query: Query, image: Image.Image, style: Style, rng
             boxes.append(box)
             said = _listing(scene, list(range(first, last)), first)
     else:
-        said = _listing(scene, _order(scene, query, style.strategy), -1)
+        said = _reading(scene, query, style.strategy)
     code = _expression(scene, query)
     if code.isdigit():
         messages.append(answer(query.answer, said))
@@ -168,15 +168,22 @@ def solve(scene: ChartScene, query: Query, image: Image.Image, style: Style, rng
     return Trace(tuple(messages), tuple(boxes))
 
 
-def _order(scene: ChartScene, query: Query, strategy: int) -> list[int]:
-    """Positions to read: all of them, or only the bars that the question names (backwards on demand)."""
+def _reading(scene: ChartScene, query: Query, strategy: int) -> str:
+    """The bars that the question names, in its order, or all of them from left to right (or backwards).
+
+    A named bar is looked up by its name (`M c4=12`), so the name comes first; in a listing the place does.
+    """
     named = [scene.names.index(name) for name in query.key[1:] if name]
-    order = sorted(named) if named and strategy != 1 else list(range(len(scene.names)))
-    return order[::-1] if strategy == 2 else order
+    if named and strategy != 1:
+        cells = [draw.cell_name(position + 1, PLOT // CELL) for position in named]
+        values = [scene.values[scene.names[position]] for position in named]
+        return "\n".join(f"{scene.names[p]} {c}={v}" for p, c, v in zip(named, cells, values, strict=True))
+    order = list(range(len(scene.names)))
+    return _listing(scene, order[::-1] if strategy == 2 else order, -1)
 
 
 def _listing(scene: ChartScene, positions: list[int], first: int) -> str:
-    """`c4 M=12` a bar: the cell of its name, the name, the value."""
+    """`c4 M=12` a bar: the cell of its name, the name, the value; `first` is the bar in column a."""
     lines = []
     for position in positions:
         value = scene.steps[position] * scene.unit

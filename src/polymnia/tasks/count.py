@@ -140,7 +140,7 @@ def solve(scene: CountScene, query: Query, image: Image.Image, style: Style, rng
     if zoom:
         return _solve_by_parts(scene, query, image, style)
     listing = _listing(scene.things, query, style.strategy)
-    return Trace((answer(query.answer, f"{listing}\n{_words(query)}: {query.answer}"),))
+    return Trace((answer(query.answer, f"{_words(query)}:\n{listing}"),))
 
 
 def _solve_by_parts(scene: CountScene, query: Query, image: Image.Image, style: Style) -> Trace:
@@ -149,7 +149,7 @@ def _solve_by_parts(scene: CountScene, query: Query, image: Image.Image, style: 
     columns = [(0, scene.side)] if scene.side <= OVERVIEW_SIDE else spans
     messages: list[Message] = []
     boxes: list[tuple[int, int, int, int]] = []
-    said, matched, side = "", 0, scene.side * CELL
+    said, matched, side = f"{_words(query)}:", 0, scene.side * CELL
     for top, bottom in spans:
         for left, right in columns:
             box = (left * CELL, top * CELL, right * CELL, bottom * CELL)
@@ -159,7 +159,7 @@ def _solve_by_parts(scene: CountScene, query: Query, image: Image.Image, style: 
             inside = [t for t in scene.things if left <= t.column < right and top <= t.row < bottom]
             said = _listing(inside, query, 0, left, top, matched)
             matched += sum(_matches(thing, *query.key) for thing in inside)
-    messages.append(answer(query.answer, f"{said}\n{_words(query)}: {matched}"))
+    messages.append(answer(query.answer, said))
     return Trace(tuple(messages), tuple(boxes))
 
 
@@ -187,6 +187,7 @@ def _listing(
 
 
 def _words(query: Query) -> str:
+    """What is counted, said first: each line of the listing is compared with it."""
     colour, shape = query.key
     return " ".join(word for word in (colour, shape) if word) or "all"
 

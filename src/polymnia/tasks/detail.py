@@ -139,10 +139,10 @@ def solve(scene: DetailScene, query: Query, image: Image.Image, style: Style, rn
     plate = next(plate for plate in scene.plates if plate.colour == query.key[0])
     if "crop" not in style.tools:
         # A guess: at the model's own resolution the digits cannot be told apart.
-        return Trace((answer(plate.code, f"{_place(scene, plate)} {plate.colour}" if style.think else ""),))
+        return Trace((answer(plate.code, f"{plate.colour} {_place(scene, plate)}" if style.think else ""),))
     left, top = _window(scene, plate, style.strategy, rng)
     box = (left, top, left + BLOCK, top + BLOCK)
-    said = f"{_place(scene, plate)} {plate.colour}" if style.think else ""
+    said = f"{plate.colour} {_place(scene, plate)}" if style.think else ""
     messages, _ = crop_call(image, style.image, [thousandths(edge, scene.side) for edge in box], said)
     messages.append(answer(plate.code, _reading(scene, plate, left, top) if style.think else ""))
     return Trace(tuple(messages), (box,))
