@@ -2,7 +2,8 @@
 
     PolymniaError            one line: what is wrong, the value, the remedy
     ├── InputError           the caller's input cannot be used (exit code 2, HTTP 400)
-    │   └── ImageError       a picture that is missing, broken or too large
+    │   ├── ImageError       a picture that is missing, broken or too large
+    │   └── ContextError     a conversation that does not fit the model's context
     ├── EndpointError        a model endpoint cannot be reached or refuses (exit code 2, HTTP 502)
     └── RunError             the run itself failed (exit code 1, HTTP 500)
 
@@ -19,6 +20,10 @@ class InputError(PolymniaError):
 
 
 class ImageError(InputError):
+    pass
+
+
+class ContextError(InputError):
     pass
 
 

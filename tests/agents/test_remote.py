@@ -15,7 +15,7 @@ from agents.endpoint import Endpoint, Json, chunk, error, says, serving, sse, st
 from polymnia.agents.model import Delta, Sampling, Usage
 from polymnia.agents.remote import RemoteModel
 from polymnia.agents.run import answer, outcome
-from polymnia.data.chat import Message, ToolCall, message
+from polymnia.data.chat import Message, ToolCall, ToolSpec, message
 from polymnia.data.images import from_data_url
 from polymnia.errors import EndpointError, InputError
 from polymnia.tools import default_tools
@@ -46,6 +46,7 @@ def ask(
     messages: Sequence[Message] = QUESTION,
     sampling: Sampling | None = None,
     *,
+    tools: Sequence[ToolSpec] = TOOLS,
     times: int = 1,
     n: int = 1,
     **settings: Any,
@@ -57,7 +58,7 @@ def ask(
         try:
             for _ in range(times):
                 given = sampling or Sampling(seed=1)
-                deltas = [delta async for delta in model.stream(messages, tools=TOOLS, sampling=given, n=n)]
+                deltas = [delta async for delta in model.stream(messages, tools=tools, sampling=given, n=n)]
         finally:
             await model.aclose()
         return deltas
@@ -227,6 +228,15 @@ def test_a_refused_field_is_left_out_from_then_on(endpoint: Endpoint, fields: tu
     assert not set(fields) & set(endpoint.bodies[-1])
     refused = len(endpoint.bodies) - 2
     assert 1 <= refused <= 6  # and the second call was not refused again
+
+
+def test_without_tools_an_endpoint_is_told_to_use_none_of_its_own(endpoint: Endpoint) -> None:
+    """Our own server runs crop and python by itself unless told not to; OpenAI's refuses the field without tools."""
+    ask(endpoint, tools=())
+    assert endpoint.bodies[-1]["tool_choice"] == "none"
+    endpoint.reply = refusing("tool_choice")
+    ask(endpoint, tools=())
+    assert "tool_choice" not in endpoint.bodies[-1]
 
 
 def test_an_endpoint_that_wants_the_newer_name_of_the_token_limit(endpoint: Endpoint) -> None:

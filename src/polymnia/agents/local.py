@@ -24,7 +24,7 @@ from polymnia.data.images import ImageProcessor, ProcessedImage, image_digest
 from polymnia.data.parser import ParsedDelta, StreamParser
 from polymnia.data.template import encode_chat
 from polymnia.data.tokenizer import Tokenizer
-from polymnia.errors import InputError
+from polymnia.errors import ContextError, InputError
 
 if TYPE_CHECKING:
     from polymnia.engine import Engine
@@ -83,12 +83,12 @@ class LocalModel:
                 yield delta
 
     def prompt(self, messages: Sequence[Message], tools: Sequence[ToolSpec], sampling: Sampling) -> Prompt:
-        """Token ids and processed pictures. Raises `InputError` when they leave no room in the context."""
+        """Token ids and processed pictures. Raises `ContextError` when they leave no room in the context."""
         pictures = [self._processed(image) for image in all_images(messages)]
         counts = [picture.num_tokens for picture in pictures]
         ids = encode_chat(self.tokenizer, messages, tools, sampling.effort, image_tokens=counts)
         if len(ids) >= self.context_tokens:
-            raise InputError(
+            raise ContextError(
                 f"the conversation has {len(ids)} tokens ({sum(counts)} of them pictures), and {self.name}'s context "
                 f"holds {self.context_tokens}: shorten it, or use fewer or smaller pictures"
             )

@@ -24,7 +24,7 @@ from polymnia.agents import wire
 from polymnia.agents.model import UNATTESTED, Delta, FinishReason, Sampling, Usage
 from polymnia.data.chat import Message, ToolCall, ToolSpec, all_images
 from polymnia.data.images import image_digest, to_data_url
-from polymnia.errors import EndpointError, InputError, PolymniaError
+from polymnia.errors import ContextError, EndpointError, PolymniaError
 
 CONNECT_SECONDS = 10.0
 CHARS_PER_TOKEN = 4
@@ -124,7 +124,7 @@ class RemoteModel:
 
         began = False
         try:
-            async with await self._open(body, wire.options_in_use(messages, sampling)) as chunks:
+            async with await self._open(body, wire.options_in_use(messages, tools, sampling)) as chunks:
                 began = True
                 yield chunks
         except (openai.OpenAIError, httpx2.HTTPError) as error:
@@ -182,7 +182,7 @@ class RemoteModel:
             case openai.RateLimitError():
                 return EndpointError(f"{where} is over its rate limit ({_said(error)}): try again later")
             case openai.APIStatusError() if _too_long(error):
-                return InputError(f"the conversation does not fit {self.name!r}: {_said(error)}")
+                return ContextError(f"the conversation does not fit {self.name!r}: {_said(error)}")
             case openai.APIStatusError():
                 return EndpointError(f"{where} answers with status {error.status_code}: {_said(error)}")
         return EndpointError(f"{where} broke off: {_said(error)}")

@@ -19,6 +19,8 @@ TOOL_IMAGES = "images in tool messages"
 """Without it, pictures from tools follow in a user message; OpenAI itself wants that."""
 MAX_TOKENS = "max_tokens"
 """Without it, the limit goes as `max_completion_tokens`."""
+NO_TOOLS = "tool_choice"
+"""`tool_choice: "none"` where no tools are offered, or an endpoint with tools of its own (ours) would run them."""
 SEED = "seed"
 USAGE = "stream_options"
 
@@ -39,6 +41,8 @@ def request(
     body: Json = {"messages": wire_messages(messages, without=without, data_url=data_url), "stream": True}
     if tools:
         body["tools"] = [_tool(spec) for spec in tools]
+    elif NO_TOOLS not in without:
+        body["tool_choice"] = "none"
     if n != 1:
         body["n"] = n
     if sampling.temperature is not None:
@@ -58,9 +62,10 @@ def request(
     return body
 
 
-def options_in_use(messages: Sequence[Message], sampling: Sampling) -> list[str]:
+def options_in_use(messages: Sequence[Message], tools: Sequence[ToolSpec], sampling: Sampling) -> list[str]:
     """What a request contains that an endpoint may refuse, the likeliest first."""
     use = {
+        NO_TOOLS: not tools,  # OpenAI's own takes a choice of tools only with tools
         EFFORT: True,
         TOOL_IMAGES: any(one.role == "tool" and one.images for one in messages),
         MAX_TOKENS: sampling.max_tokens is not None,

@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from polymnia.errors import EndpointError, InputError, PolymniaError
+from polymnia.errors import ContextError, EndpointError, InputError, PolymniaError
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +63,8 @@ def as_api_error(error: Exception) -> ApiError:
     match error:
         case ApiError():
             return error
+        case ContextError():
+            return ApiError(400, str(error), param="messages", code="context_length_exceeded")
         case InputError():
             return ApiError(400, str(error))
         case EndpointError():
