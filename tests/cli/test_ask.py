@@ -64,7 +64,7 @@ def test_the_answer_is_on_stdout_and_the_agents_on_stderr(
     assert "agent 1: python(code=7+13)" in lines
     assert "agent 1: python -> 20" in lines
     assert "agent 4: answers 20 (12 tokens)" in lines
-    assert lines[-1] == "consensus: 4 agents say 20 (97% sure)"
+    assert lines[-1] == "consensus: 4 agents say 20, sure enough to stop (97%)"
     question = next(one for one in endpoint.bodies[0]["messages"] if one["role"] == "user")
     assert [part["type"] for part in question["content"]] == ["image_url", "image_url", "text"]
 

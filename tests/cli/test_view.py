@@ -62,7 +62,7 @@ def test_the_board_follows_the_events() -> None:
     first, second = board.rows[0], board.rows[1]
     assert (first.state, first.doing, first.tokens, first.tools) == ("answered", "7", 12, 1)
     assert second.state == "cancelled"
-    assert board.verdict == "consensus: 4 agents say 7 (97% sure)"
+    assert board.verdict == "consensus: 4 agents say 7, sure enough to stop (97%)"
 
 
 def plain(*happened: Event) -> str:
@@ -79,7 +79,7 @@ def test_plain_lines() -> None:
         "agent 1: crop(image=1, x0=0)",
         "agent 1: crop -> picture 2 (112x56)",
         "agent 1: answers 7 (12 tokens)",
-        "consensus: 4 agents say 7 (97% sure)",
+        "consensus: 4 agents say 7, sure enough to stop (97%)",
         "agent 2: cancelled",
     ]
 
@@ -117,7 +117,7 @@ def test_the_live_board_shows_agents_and_verdict() -> None:
     assert "nano: contemplating, up to 8 agents, seed 3" in shown
     assert "1 ✓ 7" in shown
     assert "1 tool, 12 tok" in shown
-    assert "consensus: 4 agents say 7 (97% sure)" in shown
+    assert "consensus: 4 agents say 7, sure enough to stop (97%)" in shown
 
 
 def test_the_live_board_fits_a_narrow_terminal() -> None:
