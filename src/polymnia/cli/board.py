@@ -94,7 +94,8 @@ def call(event: events.ToolCall) -> str:
 
 def consensus(event: events.Consensus) -> str:
     against = f" against {event.second}" if event.second else ""
-    return f"consensus: {event.count} agents{against} say {one_line(event.answer)}, sure enough to stop ({event.posterior:.0%})"
+    said = f"consensus: {event.count} agents{against} say {one_line(event.answer)}"
+    return f"{said}, sure enough to stop ({event.posterior:.0%})"
 
 
 def disagreement(event: events.Disagreement) -> str:

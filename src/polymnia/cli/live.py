@@ -30,7 +30,7 @@ class LiveView:
         self._spinners: dict[int, Spinner] = {}
         self._live = Live(
             console=console or Console(stderr=True),
-            get_renderable=self._draw,
+            get_renderable=self.draw,
             refresh_per_second=REDRAWS,
             redirect_stdout=False,
             redirect_stderr=False,
@@ -50,7 +50,8 @@ class LiveView:
     def show(self, event: Event) -> None:
         self._board.apply(event)
 
-    def _draw(self) -> Group:
+    def draw(self) -> Group:
+        """The board as it stands."""
         board = self._board
         parts: list[Text | Table] = []
         if board.started is not None:
