@@ -51,6 +51,8 @@ class Style:
     """False: no reasoning (instant)."""
     image: int = 1
     """1-based index of the scene's picture in the conversation."""
+    whole: bool = False
+    """Lists everything in the picture, not only what is asked for: how training begins."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,8 +155,13 @@ def solve(scene: ChartScene, query: Query, image: Image.Image, style: Style, rng
             messages += turn
             boxes.append(box)
             said = _listing(scene, list(range(first, last)), first)
+        listed = True
     else:
+        listed = style.strategy == 1 or not _named(query)
         said = _reading(scene, query, style.strategy)
+    if listed and not style.whole and _named(query):
+        # What was read is repeated in the order of the question, from where the expression copies it.
+        said += "".join(f"\n{name}={scene.values[name]}" for name in _named(query))
     code = _expression(scene, query)
     if code.isdigit():
         messages.append(answer(query.answer, said))
@@ -168,12 +173,16 @@ def solve(scene: ChartScene, query: Query, image: Image.Image, style: Style, rng
     return Trace(tuple(messages), tuple(boxes))
 
 
+def _named(query: Query) -> list[str]:
+    return [name for name in query.key[1:] if name]
+
+
 def _reading(scene: ChartScene, query: Query, strategy: int) -> str:
     """The bars that the question names, in its order, or all of them from left to right (or backwards).
 
     A named bar is looked up by its name (`M c4=12`), so the name comes first; in a listing the place does.
     """
-    named = [scene.names.index(name) for name in query.key[1:] if name]
+    named = [scene.names.index(name) for name in _named(query)]
     if named and strategy != 1:
         cells = [draw.cell_name(position + 1, PLOT // CELL) for position in named]
         values = [scene.values[scene.names[position]] for position in named]

@@ -8,7 +8,7 @@ shrunk to fit the model's token cap unless it zooms in.
 import itertools
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from PIL import Image
 
@@ -139,7 +139,7 @@ def solve(scene: CountScene, query: Query, image: Image.Image, style: Style, rng
     zoom = "crop" in style.tools and (style.strategy == 3 or scene.side > OVERVIEW_SIDE)
     if zoom:
         return _solve_by_parts(scene, query, image, style)
-    listing = _listing(scene.things, query, style.strategy)
+    listing = _listing(scene.things, query, style)
     return Trace((answer(query.answer, f"{_words(query)}:\n{listing}"),))
 
 
@@ -157,7 +157,8 @@ def _solve_by_parts(scene: CountScene, query: Query, image: Image.Image, style: 
             messages += turn
             boxes.append(box)
             inside = [t for t in scene.things if left <= t.column < right and top <= t.row < bottom]
-            said = _listing(inside, query, 0, left, top, matched)
+            listing = _listing(inside, query, replace(style, strategy=0), left, top, matched)
+            said = listing if style.whole else f"{_words(query)}:\n{listing}"
             matched += sum(_matches(thing, *query.key) for thing in inside)
     messages.append(answer(query.answer, said))
     return Trace(tuple(messages), tuple(boxes))
@@ -169,25 +170,29 @@ def _spans(side: int) -> list[tuple[int, int]]:
     return list(itertools.pairwise(edges))
 
 
-def _listing(
-    things: Sequence[Thing], query: Query, strategy: int, left: int = 0, top: int = 0, matched: int = 0
-) -> str:
-    """One line an object; those asked for carry a running count, so that the last one is the answer."""
-    order = sorted(things, key=lambda t: (t.column, t.row) if strategy == 1 else (t.row, t.column))
-    if strategy == 2:
+def _listing(things: Sequence[Thing], query: Query, style: Style, left: int = 0, top: int = 0, matched: int = 0) -> str:
+    """The places of what is asked for, each with a running count, so that the last one is the answer.
+
+    With `style.whole`, every object has its line and those asked for carry the count.
+    """
+    order = sorted(things, key=lambda t: (t.column, t.row) if style.strategy == 1 else (t.row, t.column))
+    if style.strategy == 2:
         order.reverse()
     lines = []
     for thing in order:
-        line = f"{draw.cell_name(thing.column - left, thing.row - top)} {thing.colour} {thing.shape}"
+        line = draw.cell_name(thing.column - left, thing.row - top)
+        if style.whole:
+            line += f" {thing.colour} {thing.shape}"
         if _matches(thing, *query.key):
             matched += 1
-            line += f"={matched}"
-        lines.append(line)
+            lines.append(f"{line}={matched}")
+        elif style.whole:
+            lines.append(line)
     return "\n".join(lines) or f"nothing={matched}"
 
 
 def _words(query: Query) -> str:
-    """What is counted, said first: each line of the listing is compared with it."""
+    """What is counted, said first: the search for it starts from the words just before."""
     colour, shape = query.key
     return " ".join(word for word in (colour, shape) if word) or "all"
 

@@ -40,6 +40,8 @@ class Mixture:
     """Weight of each tier, by family."""
     easy_until: int = 0
     """Examples at the start of the stream during which most problems are of tiers 0 and 1."""
+    whole_until: int = 0
+    """Examples at the start whose traces list all that the picture holds, before they keep to what is asked."""
     efforts: dict[Effort, float] = field(
         default_factory=lambda: {"minimal": 0.12, "low": 0.04, "medium": 0.7, "high": 0.1, "xhigh": 0.04}
     )
@@ -98,7 +100,8 @@ def make_conversation(mixture: Mixture, index: int) -> Conversation:
         query = family.ask(problem.scene, rng, query)
         first = message("user", query.text)
     messages.append(first)
-    style = Style(strategy, frozenset(tools), effort != "minimal", image=len(views))
+    whole = index < mixture.whole_until
+    style = Style(strategy, frozenset(tools), effort != "minimal", image=len(views), whole=whole)
     trace = family.solve(problem.scene, query, problem.image, style, rng)
     views += [(problem, box) for box in trace.boxes]
     return Conversation([*messages, *trace.messages], len(messages), specs, effort, family.name, views)
