@@ -19,7 +19,7 @@ from polymnia.data.images import image_digest
 from polymnia.errors import InputError, RunError
 from polymnia.tools import Toolbox, ToolResult
 
-MAX_STEPS = 8
+MAX_STEPS = 12
 """Model calls of one agent; the last one is offered no tools, so that it has to answer."""
 MAX_CALLS = 16
 """Tool calls that one turn may make."""

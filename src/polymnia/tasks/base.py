@@ -52,7 +52,7 @@ class Style:
     image: int = 1
     """1-based index of the scene's picture in the conversation."""
     whole: bool = False
-    """Lists everything in the picture, not only what is asked for: how training begins."""
+    """How training begins: lists what the picture holds and counts in the head, even with Python at hand."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ shrunk to fit the model's token cap unless it zooms in.
 import itertools
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from PIL import Image
 
@@ -16,7 +16,7 @@ from polymnia.data.chat import Message
 from polymnia.tasks import draw
 from polymnia.tasks.base import CELL, Family, Mark, Query, Style, Trace
 from polymnia.tasks.labels import COLOURS, SHAPES, shape_label
-from polymnia.tasks.trace import answer, crop_call, thousandths
+from polymnia.tasks.trace import answer, call, crop_call, thousandths
 
 OVERVIEW_SIDE = 6
 """Cells a side that nano sees at full resolution (36 image tokens); a larger grid is read in parts."""
@@ -136,11 +136,13 @@ def _matches(thing: Thing, colour: str | None, shape: str | None) -> bool:
 def solve(scene: CountScene, query: Query, image: Image.Image, style: Style, rng: random.Random) -> Trace:
     if not style.think:
         return Trace((answer(query.answer),))
-    zoom = "crop" in style.tools and (style.strategy == 3 or scene.side > OVERVIEW_SIDE)
-    if zoom:
+    if "crop" in style.tools and (style.strategy == 3 or scene.side > OVERVIEW_SIDE):
         return _solve_by_parts(scene, query, image, style)
-    listing = _listing(scene.things, query, style)
-    return Trace((answer(query.answer, f"{_words(query)}:\n{listing}"),))
+    if _in_the_head(style):
+        listing = _running_count(scene.things, query, style.strategy)
+        return Trace((answer(query.answer, f"{_words(query)}:\n{listing}"),))
+    code = _count_code(scene.things, query, style.strategy)
+    return Trace((*call("python", {"code": code}, query.answer), answer(query.answer)))
 
 
 def _solve_by_parts(scene: CountScene, query: Query, image: Image.Image, style: Style) -> Trace:
@@ -149,7 +151,8 @@ def _solve_by_parts(scene: CountScene, query: Query, image: Image.Image, style: 
     columns = [(0, scene.side)] if scene.side <= OVERVIEW_SIDE else spans
     messages: list[Message] = []
     boxes: list[tuple[int, int, int, int]] = []
-    said, matched, side = f"{_words(query)}:", 0, scene.side * CELL
+    head = _in_the_head(style)
+    said, matched, side = f"{_words(query)}:" if head else "", 0, scene.side * CELL
     for top, bottom in spans:
         for left, right in columns:
             box = (left * CELL, top * CELL, right * CELL, bottom * CELL)
@@ -157,11 +160,18 @@ def _solve_by_parts(scene: CountScene, query: Query, image: Image.Image, style: 
             messages += turn
             boxes.append(box)
             inside = [t for t in scene.things if left <= t.column < right and top <= t.row < bottom]
-            listing = _listing(inside, query, replace(style, strategy=0), left, top, matched)
-            said = listing if style.whole else f"{_words(query)}:\n{listing}"
+            if head:
+                said = _running_count(inside, query, 0, left, top, matched)
+            code = _count_code(inside, query, 0, left, top, matched)
             matched += sum(_matches(thing, *query.key) for thing in inside)
+            if not head:
+                messages += call("python", {"code": code}, str(matched))
     messages.append(answer(query.answer, said))
     return Trace(tuple(messages), tuple(boxes))
+
+
+def _in_the_head(style: Style) -> bool:
+    return style.whole or "python" not in style.tools
 
 
 def _spans(side: int) -> list[tuple[int, int]]:
@@ -170,29 +180,43 @@ def _spans(side: int) -> list[tuple[int, int]]:
     return list(itertools.pairwise(edges))
 
 
-def _listing(things: Sequence[Thing], query: Query, style: Style, left: int = 0, top: int = 0, matched: int = 0) -> str:
-    """The places of what is asked for, each with a running count, so that the last one is the answer.
+def _ordered(things: Sequence[Thing], strategy: int) -> list[Thing]:
+    order = sorted(things, key=lambda t: (t.column, t.row) if strategy == 1 else (t.row, t.column))
+    return order[::-1] if strategy == 2 else order
 
-    With `style.whole`, every object has its line and those asked for carry the count.
+
+def _line(thing: Thing, left: int, top: int) -> str:
+    return f"{draw.cell_name(thing.column - left, thing.row - top)} {thing.colour} {thing.shape}"
+
+
+def _count_code(
+    things: Sequence[Thing], query: Query, strategy: int, left: int = 0, top: int = 0, before: int = 0
+) -> str:
+    """What is seen as a string, and Python counts in it: `"a1 red star;c2 red cross;".count("star")`.
+
+    Seeing is the model's part; comparing each object with the question is where a small one errs.
     """
-    order = sorted(things, key=lambda t: (t.column, t.row) if style.strategy == 1 else (t.row, t.column))
-    if style.strategy == 2:
-        order.reverse()
+    seen = "".join(f"{_line(thing, left, top)};" for thing in _ordered(things, strategy))
+    words = ";" if query.key == (None, None) else _words(query)
+    return f'"{seen}".count("{words}")' + (f"+{before}" if before else "")
+
+
+def _running_count(
+    things: Sequence[Thing], query: Query, strategy: int, left: int = 0, top: int = 0, matched: int = 0
+) -> str:
+    """Without Python: a line an object; those asked for carry a running count, so that the last is the answer."""
     lines = []
-    for thing in order:
-        line = draw.cell_name(thing.column - left, thing.row - top)
-        if style.whole:
-            line += f" {thing.colour} {thing.shape}"
+    for thing in _ordered(things, strategy):
+        line = _line(thing, left, top)
         if _matches(thing, *query.key):
             matched += 1
-            lines.append(f"{line}={matched}")
-        elif style.whole:
-            lines.append(line)
+            line += f"={matched}"
+        lines.append(line)
     return "\n".join(lines) or f"nothing={matched}"
 
 
 def _words(query: Query) -> str:
-    """What is counted, said first: the search for it starts from the words just before."""
+    """What is counted: `red star`, `red`, `star` or `all`."""
     colour, shape = query.key
     return " ".join(word for word in (colour, shape) if word) or "all"
 

@@ -41,7 +41,7 @@ class Mixture:
     easy_until: int = 0
     """Examples at the start of the stream during which most problems are of tiers 0 and 1."""
     whole_until: int = 0
-    """Examples at the start whose traces list all that the picture holds, before they keep to what is asked."""
+    """Examples at the start whose traces count in the head, before they leave that to Python."""
     efforts: dict[Effort, float] = field(
         default_factory=lambda: {"minimal": 0.12, "low": 0.04, "medium": 0.7, "high": 0.1, "xhigh": 0.04}
     )
