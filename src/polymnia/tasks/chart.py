@@ -161,7 +161,7 @@ def solve(scene: ChartScene, query: Query, image: Image.Image, style: Style, rng
         said = _reading(scene, query, style.strategy)
     if listed and not style.whole and _named(query):
         # What was read is repeated in the order of the question, from where the expression copies it.
-        said += "".join(f"\n{name}={scene.values[name]}" for name in _named(query))
+        said += "\nso" + "".join(f" {name}={scene.values[name]}" for name in _named(query))
     code = _expression(scene, query)
     if code.isdigit():
         messages.append(answer(query.answer, said))
