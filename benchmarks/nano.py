@@ -3,10 +3,12 @@
     python benchmarks/nano.py choose     # validation split: fixes benchmarks/nano_levels.json
     python benchmarks/nano.py            # test split: prints the table, writes benchmarks/results/nano.json
 
-`choose` decides on the validation split, before the test split is touched, which tiers are called base,
-middle and hard, and which temperature serves the single agent (greedy included) and the agents of
-Contemplating best. Intervals: Wilson for a rate, paired bootstrap for a difference, both 95 %. The
-guess rate is that of always giving the most frequent answer.
+`choose` decides on the validation split, before the test split is touched: which tiers are called base,
+middle and hard (hard = the first tier that one greedy agent solves in 40 to 80 %), the single agent's best
+strategy and temperature (greedy included) for each of them, the same for `detail` without `crop`, and one
+temperature for the agents of Contemplating. Intervals: Wilson for a rate, paired bootstrap for a
+difference, both 95 %. The guess rate is that of always giving the most frequent answer. A run that ends
+without an answer counts as failed.
 """
 
 import argparse
@@ -19,22 +21,30 @@ import statistics
 import sys
 import time
 from collections import Counter
+from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from polymnia.agents.events import Mode
+from polymnia.agents.contemplate import with_strategy
+from polymnia.agents.events import Event, Mode, RunFailed, RunFinished
 from polymnia.agents.models import open_model
-from polymnia.agents.run import answer, outcome
+from polymnia.agents.run import answer
+from polymnia.data.strategies import STRATEGIES
+from polymnia.errors import PolymniaError, RunError
 from polymnia.tasks import FAMILIES, sample, verify
 from polymnia.tools import Toolbox, default_tools, python
 
 HERE = Path(__file__).parent
 LEVELS_FILE = HERE / "nano_levels.json"
 RESULTS_FILE = HERE / "results" / "nano.json"
+LEVELS = ("base", "middle", "hard")
+SCANNED_TIERS = range(6)
 SINGLE_TEMPERATURES = (0.0, 0.3, 0.6, 1.0)
 TEAM_TEMPERATURES = (0.3, 0.6, 1.0)
 CHOOSE_SEED, TEST_SEED = 71, 72
+
+Tools = Literal["all", "python", "none"]
 
 
 @dataclass(frozen=True)
@@ -45,9 +55,10 @@ class Cell:
     tier: int
     mode: Mode
     temperature: float
+    strategy: int = 0
+    """Of a single agent; those of a team cycle through all."""
+    tools: Tools = "all"
     agents: int = 8
-    crop: bool = True
-    """False: the tools are the same but for `crop`."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +117,7 @@ async def _measure_cells(cells: list[Cell], split: str, seed: int, indices: rang
     results = []
     for cell in cells:
         # So many questions at a time that the engine's batch stays full.
-        places = asyncio.Semaphore(6 if cell.mode == "contemplating" else 32)
+        places = asyncio.Semaphore(4 if cell.mode == "contemplating" else 32)
         rows = await asyncio.gather(*(_one(cell, split, seed, index, model, places) for index in indices))
         results.append(list(rows))
         rate = sum(row[1] for row in rows) / max(1, len(rows))
@@ -118,64 +129,102 @@ async def _one(cell: Cell, split: str, seed: int, index: int, model: Any, places
     async with places:
         problem = sample(FAMILIES[cell.family], tier=cell.tier, split=split, seed=seed, index=index)
         run = answer(
-            problem.messages(),
+            with_strategy(problem.messages(), STRATEGIES[cell.strategy]),
             model=model,
             mode=cell.mode,
             agents=cell.agents,
             seed=index,
             temperature=cell.temperature,
-            tools=default_tools() if cell.crop else Toolbox((python,)),
+            tools=default_tools() if cell.tools == "all" else Toolbox((python,) if cell.tools == "python" else ()),
         )
-        done = await outcome(run)
-        tokens = done.usage.completion_tokens
-        return index, verify(problem, done.answer), done.answer, tokens, done.critical_path_tokens
+        last = await _end(run)
+        tokens = last.usage.completion_tokens
+        if isinstance(last, RunFinished):
+            return index, verify(problem, last.answer), last.answer, tokens, last.critical_path_tokens
+        return index, False, "", tokens, tokens
+
+
+async def _end(run: AsyncIterator[Event]) -> RunFinished | RunFailed:
+    """A run's last event. Agents that give no answer fail their question, not the benchmark."""
+    last: Event | None = None
+    error: PolymniaError | None = None
+    try:
+        async for event in run:
+            last = event
+    except PolymniaError as raised:
+        error = raised
+    if isinstance(last, RunFinished) or (isinstance(last, RunFailed) and type(error) is not RunError):
+        return last
+    raise error or RunError("a run ended without saying why")
 
 
 # --- choosing, on the validation split
 
 
 def choose(model: str, samples: int, jobs: int) -> None:
-    levels: dict[str, Any] = {}
-    scan = [Cell(family, tier, "thinking", 0.0) for family in FAMILIES for tier in range(6)]
-    rates = {
-        cell: _rate(found.passed)
-        for cell, found in measure(scan, "validation", CHOOSE_SEED, samples, model, jobs).items()
+    def rates(cells: list[Cell]) -> dict[Cell, float]:
+        found = measure(list(dict.fromkeys(cells)), "validation", CHOOSE_SEED, samples, model, jobs)
+        return {cell: _rate(one.passed) for cell, one in found.items()}
+
+    scan = rates([Cell(family, tier, "thinking", 0.0) for family in FAMILIES for tier in SCANNED_TIERS])
+    levels = {
+        family: _tiers([scan[Cell(family, tier, "thinking", 0.0)] for tier in SCANNED_TIERS]) for family in FAMILIES
     }
-    for family in FAMILIES:
-        by_tier = [rates[Cell(family, tier, "thinking", 0.0)] for tier in range(6)]
-        fitting = [tier for tier in range(1, 6) if 0.4 <= by_tier[tier] <= 0.8]
-        hard = fitting[0] if fitting else min(range(1, 6), key=lambda tier: abs(by_tier[tier] - 0.6))
-        middle = max(1, hard - 1) if hard > 1 else 1
-        levels[family] = {"base": 0, "middle": middle, "hard": hard, "thinking_greedy_by_tier": by_tier}
+    places = [(family, tier) for family, tiers in levels.items() for tier in sorted(set(tiers.values()))]
+    plans = rates([Cell(*place, "thinking", 0.0, strategy) for place in places for strategy in range(len(STRATEGIES))])
+    best_plan = {
+        place: max(range(len(STRATEGIES)), key=lambda plan: (plans[Cell(*place, "thinking", 0.0, plan)], -plan))
+        for place in places
+    }
     single = [
-        Cell(family, tier, mode, heat)
-        for family, chosen in levels.items()
-        for tier in sorted({chosen["base"], chosen["middle"], chosen["hard"]})
+        Cell(*place, mode, heat, best_plan[place] if mode == "thinking" else 0)
+        for place in places
         for mode in ("instant", "thinking")
+        for heat in SINGLE_TEMPERATURES
+    ]
+    blind = [
+        Cell(*place, "thinking", heat, tools=tools)
+        for place in places
+        if place[0] == "detail"
+        for tools in ("python", "none")
         for heat in SINGLE_TEMPERATURES
     ]
     team = [
         Cell(family, levels[family]["hard"], "contemplating", heat) for family in FAMILIES for heat in TEAM_TEMPERATURES
     ]
-    found = measure([*single, *team], "validation", CHOOSE_SEED, samples, model, jobs)
-    tried = {cell: _rate(one.passed) for cell, one in found.items()}
-    for family, chosen in levels.items():
-        for mode in ("instant", "thinking"):
-            chosen[f"{mode}_temperature"] = {
-                str(tier): max(SINGLE_TEMPERATURES, key=lambda heat: (tried[Cell(family, tier, mode, heat)], -heat))
-                for tier in sorted({chosen["base"], chosen["middle"], chosen["hard"]})
-            }
-        chosen["contemplating_temperature"] = max(
-            TEAM_TEMPERATURES, key=lambda heat: tried[Cell(family, chosen["hard"], "contemplating", heat)]
-        )
-        chosen["tried"] = [
-            {"tier": c.tier, "mode": c.mode, "temperature": c.temperature, "pass_rate": rate}
-            for c, rate in tried.items()
-            if c.family == family
-        ]
-    record = {"split": "validation", "seed": CHOOSE_SEED, "samples": samples, "levels": levels}
+    tried = rates([*single, *blind, *team])
+    means = {
+        heat: statistics.mean(tried[cell] for cell in team if cell.temperature == heat) for heat in TEAM_TEMPERATURES
+    }
+    record = {
+        "split": "validation",
+        "seed": CHOOSE_SEED,
+        "samples": samples,
+        "weights": open_model(model).fingerprint,
+        "levels": levels,
+        "instant": _best(tried, [cell for cell in single if cell.mode == "instant"]),
+        "thinking": _best(tried, [cell for cell in single if cell.mode == "thinking"]),
+        "without_crop": _best(tried, blind),
+        "team_temperature": max(means, key=lambda heat: means[heat]),
+        "tried": [{**asdict(cell), "pass_rate": rate} for cell, rate in {**scan, **plans, **tried}.items()],
+    }
     LEVELS_FILE.write_text(json.dumps(record, indent=1) + "\n")
-    print(f"wrote {LEVELS_FILE}")
+    print(f"wrote {LEVELS_FILE}: levels {levels}, team temperature {record['team_temperature']}")
+
+
+def _tiers(by_tier: list[float]) -> dict[str, int]:
+    """base = 0; hard = the first tier solved in 40 to 80 %, or the one nearest to 60 %; middle = the one between."""
+    fitting = [tier for tier in SCANNED_TIERS if tier and 0.4 <= by_tier[tier] <= 0.8]
+    hard = fitting[0] if fitting else min(SCANNED_TIERS[1:], key=lambda tier: abs(by_tier[tier] - 0.6))
+    return {"base": 0, "middle": max(hard - 1, 0), "hard": hard}
+
+
+def _best(tried: dict[Cell, float], cells: list[Cell]) -> dict[str, dict[str, Any]]:
+    """By `family/tier`: the settings with the highest pass rate, the lower temperature where equal."""
+    best: dict[str, Cell] = {}
+    for cell in sorted(cells, key=lambda cell: (-tried[cell], cell.temperature)):
+        best.setdefault(f"{cell.family}/{cell.tier}", cell)
+    return {place: asdict(cell) for place, cell in best.items()}
 
 
 # --- the test split
@@ -184,60 +233,63 @@ def choose(model: str, samples: int, jobs: int) -> None:
 def test(model: str, samples: int, jobs: int, out: Path) -> None:
     if not LEVELS_FILE.exists():
         sys.exit(f"{LEVELS_FILE} is missing: run `python benchmarks/nano.py choose` first")
-    levels = json.loads(LEVELS_FILE.read_text())["levels"]
-    cells = [
-        cell for family, chosen in levels.items() for level in _levels(chosen) for cell in _cells(family, chosen, level)
+    chosen = json.loads(LEVELS_FILE.read_text())
+    weights = open_model(model).fingerprint
+    if chosen["weights"] != weights:
+        sys.exit(
+            f"{LEVELS_FILE} was chosen for weights {chosen['weights'][:12]}, not {weights[:12]}: run `choose` again"
+        )
+    places = [
+        (family, level) for family, tiers in chosen["levels"].items() for level in LEVELS if _distinct(tiers, level)
     ]
+    cells = [cell for place in places for cell in _cells(chosen, *place).values()]
     found = measure(list(dict.fromkeys(cells)), "test", TEST_SEED, samples, model, jobs)
-    rows = [_row(family, level, chosen, found) for family, chosen in levels.items() for level in _levels(chosen)]
+    rows = [_row(chosen, *place, found) for place in places]
     record = {
         "split": "test",
         "seed": TEST_SEED,
         "samples": samples,
-        "weights": open_model(model).fingerprint,
+        "weights": weights,
         "rows": rows,
-        "cells": [{**asdict(cell), "passed": "".join("01"[p] for p in one.passed)} for cell, one in found.items()],
+        "cells": [{**asdict(cell), "answers": one.answers, "passed": one.passed} for cell, one in found.items()],
     }
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(record, indent=1) + "\n")
+    out.write_text(json.dumps(record) + "\n")
     print(table(rows, samples))
 
 
-def _levels(chosen: dict[str, Any]) -> list[str]:
-    return [level for level in ("base", "middle", "hard") if level != "middle" or chosen["middle"] != chosen["hard"]]
+def _distinct(tiers: dict[str, int], level: str) -> bool:
+    return level != "middle" or tiers["middle"] not in (tiers["base"], tiers["hard"])
 
 
-def _cells(family: str, chosen: dict[str, Any], level: str) -> list[Cell]:
-    tier = chosen[level]
-    instant, thinking = (chosen[f"{mode}_temperature"][str(tier)] for mode in ("instant", "thinking"))
-    cells = [
-        Cell(family, tier, "instant", instant),
-        Cell(family, tier, "thinking", thinking),
-        Cell(family, tier, "contemplating", chosen["contemplating_temperature"]),
-    ]
+def _cells(chosen: dict[str, Any], family: str, level: str) -> dict[str, Cell]:
+    tier = chosen["levels"][family][level]
+    cells = {mode: Cell(**chosen[mode][f"{family}/{tier}"]) for mode in ("instant", "thinking")}
+    cells["contemplating"] = Cell(family, tier, "contemplating", chosen["team_temperature"])
     if family == "detail":
-        cells.append(Cell(family, tier, "thinking", thinking, crop=False))
+        cells["without_crop"] = Cell(**chosen["without_crop"][f"{family}/{tier}"])
     return cells
 
 
-def _row(family: str, level: str, chosen: dict[str, Any], found: dict[Cell, Outcomes]) -> dict[str, Any]:
-    cells = _cells(family, chosen, level)
-    instant, thinking, team = (found[cell] for cell in cells[:3])
-    samples = len(team.passed)
+def _row(chosen: dict[str, Any], family: str, level: str, found: dict[Cell, Outcomes]) -> dict[str, Any]:
+    cells = _cells(chosen, family, level)
+    tier, samples = cells["thinking"].tier, len(found[cells["thinking"]].passed)
     truths = Counter(
-        sample(FAMILIES[family], tier=chosen[level], split="test", seed=TEST_SEED, index=index).answer
+        sample(FAMILIES[family], tier=tier, split="test", seed=TEST_SEED, index=index).answer
         for index in range(samples)
     )
-    row: dict[str, Any] = {"family": family, "level": level, "tier": chosen[level]}
+    row: dict[str, Any] = {"family": family, "level": level, "tier": tier}
     row["guess"] = truths.most_common(1)[0][1] / samples
-    for name, one in (("instant", instant), ("thinking", thinking), ("contemplating", team)):
-        row[name] = {"rate": _rate(one.passed), "interval": wilson(sum(one.passed), samples)}
-        row[name]["tokens"] = statistics.mean(one.tokens)
-        row[name]["critical_path_tokens"] = statistics.mean(one.critical_path)
+    for name, cell in cells.items():
+        one = found[cell]
+        row[name] = {
+            "rate": _rate(one.passed),
+            "interval": wilson(sum(one.passed), samples),
+            "tokens": statistics.mean(one.tokens),
+            "critical_path_tokens": statistics.mean(one.critical_path),
+        }
+    thinking, team = found[cells["thinking"]], found[cells["contemplating"]]
     row["gain"] = {"points": 100 * (_rate(team.passed) - _rate(thinking.passed)), "interval": paired(thinking, team)}
-    if len(cells) > 3:
-        without = found[cells[3]].passed
-        row["without_crop"] = {"rate": _rate(without), "interval": wilson(sum(without), samples)}
     return row
 
 

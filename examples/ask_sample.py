@@ -8,12 +8,14 @@ answer is wrong. It is also the shortest example of the library: `answer` yields
 
 import argparse
 import asyncio
+import sys
 from pathlib import Path
 
 from polymnia.agents.events import RunFinished
 from polymnia.agents.models import open_model
 from polymnia.agents.run import answer
 from polymnia.cli.view import open_view
+from polymnia.errors import InputError, PolymniaError
 from polymnia.tasks import FAMILIES, Problem, sample, verify
 
 SAMPLE_SEED = 1
@@ -57,4 +59,8 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    try:
+        raise SystemExit(main())
+    except PolymniaError as error:
+        print(f"ask_sample: {error}", file=sys.stderr)
+        raise SystemExit(2 if isinstance(error, InputError) else 1) from None

@@ -126,10 +126,10 @@ def prepare(folder: Path) -> None:
     (folder / "generation_config.json").write_text(json.dumps(settings, indent=2) + "\n")
 
 
-def data_digest(assets: Path, examples: int = 64) -> str:
-    """SHA-256 over the mixture's settings and its first examples, pixels included."""
+def data_digest(assets: Path, examples: int = 32) -> str:
+    """SHA-256 over the mixture's settings and some examples of each of its phases, pixels included."""
     digest = hashlib.sha256(repr(MIXTURE).encode())
-    for index in range(examples):
+    for index in (*range(examples), *range(MIXTURE.whole_until, MIXTURE.whole_until + examples)):
         example = make_example(MIXTURE, assets, index)
         for part in (example.input_ids, example.loss_mask, *example.patches):
             digest.update(part.tobytes())

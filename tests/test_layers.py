@@ -35,7 +35,6 @@ ALLOWED: dict[str, set[str]] = {
 EXCEPTIONS: dict[str, set[str]] = {"agents/local.py": {"model", "engine"}}
 
 WITHOUT_TORCH = ("data", "tools", "tasks", "agents", "server")
-NEEDS_TORCH = {"polymnia.data.packing"}
 # Where the name to import is not the name to install.
 DISTRIBUTION = {"PIL": "pillow", "starlette": "fastapi", "anyio": "fastapi", "pydantic_core": "pydantic"}
 
@@ -93,8 +92,7 @@ def test_the_base_install_declares_what_the_base_layers_import(layer: str) -> No
     undeclared = []
     for found in imports(layer):
         top = found.module.split(".")[0]
-        optional = f"polymnia.{found.file.removesuffix('.py').replace('/', '.')}" in NEEDS_TORCH
-        if top == "polymnia" or top in sys.stdlib_module_names or optional:
+        if top == "polymnia" or top in sys.stdlib_module_names:
             continue
         if DISTRIBUTION.get(top, top) not in names:
             undeclared.append(f"{found.file}:{found.line} imports {top}")
@@ -115,8 +113,7 @@ def test_the_whole_base_install_imports_without_torch() -> None:
         for layer in WITHOUT_TORCH
         for path in sorted((PACKAGE / layer).rglob("*.py"))
     ]
-    wanted = [module for module in modules if module not in NEEDS_TORCH]
-    result = without_torch("\n".join(f"import {module}" for module in wanted))
+    result = without_torch("\n".join(f"import {module}" for module in modules))
     assert result.returncode == 0, result.stderr
 
 

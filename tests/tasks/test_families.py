@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -99,6 +100,30 @@ def test_codes_keep_their_leading_zeros() -> None:
     assert not verify(problem, problem.answer.lstrip("0") or "x")
 
 
+def problem_with(answer: str, *, is_code: bool) -> Problem:
+    one = problems("detail", 0, 1)[0]
+    return replace(one, query=replace(one.query, answer=answer, is_code=is_code))
+
+
+@pytest.mark.parametrize(
+    ("truth", "is_code", "right", "wrong"),
+    [
+        ("37", False, ["37", "37.0", "The sum is 37.", "30 + 7 = 37"], ["3,7", "38", "37 or 38", "thirty-seven", ""]),
+        ("1200", False, ["1,200", "1200"], ["1,2", "1,20"]),
+        ("0", False, ["0", "0.0", "there are 0"], ["", "none", "10"]),
+        ("-4", False, ["-4"], ["4"]),
+        ("047", True, ["047", "It reads 047."], ["47", "0,47", "047.0"]),
+        ("123", True, ["123"], ["12,3", "123.0", "0123"]),
+    ],
+)
+def test_the_verifier_takes_the_right_and_refuses_the_wrong(
+    truth: str, is_code: bool, right: list[str], wrong: list[str]
+) -> None:
+    problem = problem_with(truth, is_code=is_code)
+    assert [verify(problem, text) for text in right] == [True] * len(right)
+    assert [verify(problem, text) for text in wrong] == [False] * len(wrong)
+
+
 def test_token_labels_name_what_is_in_each_token() -> None:
     for name in FAMILIES:
         for problem in problems(name, 0, 10):
@@ -114,7 +139,8 @@ def test_wrong_names_are_refused_with_the_remedy() -> None:
         family_named("nope")
     with pytest.raises(InputError, match="family/split/tier/seed/index"):
         problem_from_id("count/test/0")
-    with pytest.raises(InputError, match="tiers are integers from 0 up"):
-        sample(FAMILIES["count"], tier=-1, split="test", seed=0, index=0)
+    for tier in (-1, 100_000):
+        with pytest.raises(InputError, match="tiers are integers from 0 up"):
+            sample(FAMILIES["count"], tier=tier, split="test", seed=0, index=0)
     with pytest.raises(InputError, match="validation"):
         sample(FAMILIES["count"], tier=0, split="dev", seed=0, index=0)

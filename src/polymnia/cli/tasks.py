@@ -86,6 +86,7 @@ def score(
     answers: Annotated[
         Path | None, typer.Argument(metavar="FILE", help="JSON lines with id and answer. [default: stdin]")
     ] = None,
+    json: Json = True,
     debug: Debug = False,
 ) -> int:
     """Check answers: prints each line with `correct` added, and the count on stderr."""
@@ -145,6 +146,8 @@ def _lines(path: Path | None) -> Iterator[dict[str, Any]]:
             yield from _parsed(lines, str(path))
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}): name a file of JSON lines") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not UTF-8 text: name a file of JSON lines") from None
 
 
 def _parsed(lines: TextIO, source: str) -> Iterator[dict[str, Any]]:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from polymnia.cli.options import Debug
-from polymnia.errors import InputError
+from polymnia.errors import InputError, RunError
 
 
 def train(
@@ -24,6 +24,8 @@ def train(
     try:
         runpy.run_path(str(recipe), run_name="__main__")
     except SystemExit as done:  # what argparse and `sys.exit` end a script with
+        if isinstance(done.code, str):
+            raise RunError(done.code) from None
         return done.code if isinstance(done.code, int) else 0 if done.code is None else 1
     finally:
         sys.argv = before

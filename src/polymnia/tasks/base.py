@@ -18,6 +18,8 @@ from polymnia.data.chat import Message, message
 from polymnia.errors import InputError
 
 SPLITS = ("train", "validation", "test")
+MAX_TIER = 50
+"""Scenes grow with the tier; beyond this the pictures would not fit in memory."""
 CELL = 28
 """Pixels a side of the square that becomes one image token (patch 14, 2x2 merge)."""
 
@@ -28,6 +30,8 @@ class Query:
     answer: str
     key: tuple[Any, ...]
     """What is asked, in the family's own terms; `solve` reads it."""
+    is_code: bool = False
+    """The answer is a string of digits: 047 is not 47."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +113,8 @@ def sample(family: Family, *, tier: int, split: str, seed: int, index: int) -> P
     """Problem `index` of the seed's stream in the split. The same arguments give the same bytes."""
     if split not in SPLITS:
         raise InputError(f"unknown split {split!r}: choose one of {', '.join(SPLITS)}")
-    if tier < 0:
-        raise InputError(f"tier {tier} is below 0: tiers are integers from 0 up")
+    if not 0 <= tier <= MAX_TIER:
+        raise InputError(f"tier {tier} is out of range: tiers are integers from 0 up, at most {MAX_TIER} here")
     identity = f"{family.name}/{split}/{tier}/{seed}/{index}"
     rng = random.Random(identity)
     scene = family.make_scene(rng, tier)
@@ -121,19 +125,19 @@ def sample(family: Family, *, tier: int, split: str, seed: int, index: int) -> P
 
 
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
+_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 
 
 def verify(problem: Problem, answer: str) -> bool:
-    """Exact: the only number in a numeric answer (or its last, if it is a sentence), else the same word."""
+    """Exact: the last number in the answer is the truth; of a code (`Query.is_code`) digit by digit.
+
+    Answers that are words must be the same word, but for case and a full stop.
+    """
     expected = problem.answer
-    if _NUMBER.fullmatch(expected):
-        numbers = _NUMBER.findall(answer.replace(",", ""))
-        return bool(numbers) and _same_number(numbers[-1], expected)
-    return answer.strip().strip(".").casefold() == expected.casefold()
-
-
-def _same_number(left: str, right: str) -> bool:
-    # Codes such as 047 keep their leading zeros: equal length of digits is part of being equal there.
-    if (right.startswith("0") and len(right) > 1) or (left.startswith("0") and len(left) > 1):
-        return left == right
-    return float(left) == float(right)
+    if not _NUMBER.fullmatch(expected):
+        return answer.strip().strip(".").casefold() == expected.casefold()
+    if problem.query.is_code:
+        numbers = _NUMBER.findall(answer)
+        return bool(numbers) and numbers[-1] == expected
+    numbers = _NUMBER.findall(_THOUSANDS.sub("", answer))
+    return bool(numbers) and float(numbers[-1]) == float(expected)

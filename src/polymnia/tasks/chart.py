@@ -1,7 +1,7 @@
 """`chart`: read the bars of a bar chart, then compute with what was read.
 
-Tiers: 0 has 3 or 4 bars up to 10 and a sum or difference of two; 1 has 4 or 5 bars and also the total
-and the spread; 2 has 5 or 6 bars up to 20 in the same height; 3 the same without grid lines, with
+Tiers: 0 has 3 or 4 bars up to 10 and mostly a sum or difference of two; 1 has 4 or 5 bars and more often
+the total or the spread; 2 has 5 or 6 bars up to 20 in the same height; 3 the same without grid lines, with
 values of 40 or 60 read off the axis; from 4 on more bars.
 """
 

@@ -132,7 +132,7 @@ def ask(scene: DetailScene, rng: random.Random, previous: Query | None) -> Query
     plates = [plate for plate in scene.plates if previous is None or plate.colour != previous.key[0]]
     plate = rng.choice(plates)
     text = rng.choice(_TEXTS if previous is None else _FOLLOW).format(c=plate.colour)
-    return Query(text, plate.code, (plate.colour,))
+    return Query(text, plate.code, (plate.colour,), is_code=True)
 
 
 def solve(scene: DetailScene, query: Query, image: Image.Image, style: Style, rng: random.Random) -> Trace:

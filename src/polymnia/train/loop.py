@@ -29,7 +29,7 @@ from polymnia.train.window import Window
 
 
 class Trainer:
-    """One run in memory. Build it, perhaps `load`, iterate `run`, then `finish`."""
+    """One run in memory. Build it, perhaps `load`, iterate `run`."""
 
     def __init__(self, config: TrainConfig, model: MuseGlimmer, make_example: Maker, folder: Path) -> None:
         if config.device == "cpu":

@@ -1,7 +1,7 @@
 """The training loss: next token at trained positions, plus auxiliary labels of image tokens.
 
 Hidden states are gathered *before* the head, so that the vocabulary is computed only where it counts.
-The auxiliary head (nano-notes, run F: hard features come four to five times earlier) lives outside the
+The auxiliary head (docs/log.md: hard features come four to five times earlier) lives outside the
 model and is never saved into a checkpoint folder.
 """
 

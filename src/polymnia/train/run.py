@@ -5,6 +5,7 @@
 
 import dataclasses
 import json
+import math
 import shutil
 import signal
 import subprocess
@@ -122,10 +123,17 @@ def _print(line: str) -> None:
 
 
 def _cut_log(path: Path, step: int) -> None:
-    """Drops what was logged after the state that the run goes on from."""
+    """Drops what was logged after the state that the run goes on from, and a line cut off by a crash."""
     if path.exists():
-        lines = [line for line in path.read_text().splitlines(keepends=True) if json.loads(line)["step"] <= step]
-        path.write_text("".join(lines))
+        kept = [line for line in path.read_text().splitlines(keepends=True) if _logged_step(line) <= step]
+        path.write_text("".join(kept))
+
+
+def _logged_step(line: str) -> float:
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return math.inf
 
 
 @contextmanager
