@@ -1,8 +1,8 @@
 """`count`: how many objects of a colour, a shape, or both.
 
 Tiers: 0 and 1 have a 4x4 grid of cells with few and more objects, 2 has 5x5, 3 and 4 have 6x6 with more
-objects (4: off the cells' centres), from 5 on the grid grows by one a tier, so that the picture is
-shrunk to fit the model's token cap unless it zooms in.
+objects (4: off the cells' centres). From 5 (7x7) on the picture is shrunk to fit the model's token cap
+unless it zooms in; 6 and 7 have 8x8 with fewer and more objects, then the grid grows by one a tier.
 """
 
 import itertools
@@ -45,7 +45,9 @@ def make_scene(rng: random.Random, tier: int) -> CountScene:
         2: (5, 6, 13, 3),
         3: (6, 9, 18, 3),
         4: (6, 14, 22, 6),
-    }.get(tier, (tier + 2, 3 * tier, 5 * tier, 5))
+        5: (7, 15, 25, 5),
+        6: (8, 13, 20, 5),
+    }.get(tier, (tier + 1, 3 * tier - 3, 5 * tier - 5, 5))
     # A palette smaller than all combinations makes repeated kinds (the interesting case) likely.
     colours, shapes = rng.sample(COLOURS, rng.randint(2, 4)), rng.sample(SHAPES, rng.randint(2, 4))
     places = rng.sample(range(side * side), rng.randint(low, high))
