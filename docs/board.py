@@ -18,7 +18,7 @@ from polymnia.cli.live import LiveView
 from polymnia.data.images import to_data_url
 from polymnia.tasks import Problem, problem_from_id
 
-PROBLEM = "detail/test/1/1/4"
+PROBLEM = "detail/test/2/1/4"
 OUT = Path(__file__).parent / "board.svg"
 SIDE, GAP, COLUMNS = 440, 28, 74
 COLOURS = ("#0B5FA5", "#B23A48", "#2E7D32", "#8E4EC6", "#C77700", "#00838F", "#6D4C41", "#37474F")
@@ -67,6 +67,7 @@ def drawing(problem: Problem, happened: list[Event], board: str) -> str:
         raise SystemExit("rich wrote an SVG without a viewBox")
     width = SIDE * 2
     height = width * float(inner[2]) / float(inner[1])
+    board = re.sub(r"@font-face\s*{.*?}", "", board, flags=re.DOTALL)  # rich names fonts on other hosts
     placed = board.replace("<svg ", f'<svg x="{left + SIDE + GAP}" y="86" width="{width}" height="{height:.0f}" ', 1)
     whole = left + SIDE + GAP + width + GAP
     texts = (

@@ -1,11 +1,14 @@
 """Documents that a command prints are printed again and compared; `--write` updates them instead.
 
-Covered: `docs/cli.md` (the command line's own help), the file tree in `README.md` (annotated with each
-package's docstring), and every relative link in the Markdown files. Not covered: figures; each stands
-in the documents beside the command that prints it.
+Covered: `docs/cli.md` (the command line's own help), in `README.md` the file tree (annotated with each
+package's docstring) and the table of nano's pass rates (from benchmarks/results/nano.json, whose weights must
+be those in the package), and every relative link in the Markdown files. Not covered: other figures; each
+stands in the documents beside the command that prints it.
 """
 
 import ast
+import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -17,6 +20,8 @@ PACKAGE = ROOT / "src" / "polymnia"
 MANUAL = ROOT / "docs" / "cli.md"
 README = ROOT / "README.md"
 TREE = re.compile(r"(<!-- tree -->\n```\n).*?(```\n<!-- /tree -->)", re.DOTALL)
+TABLE = re.compile(r"(<!-- table -->\n).*?(<!-- /table -->)", re.DOTALL)
+RESULTS = ROOT / "benchmarks" / "results" / "nano.json"
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)#]+)[^)]*\)")
 COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 
@@ -70,6 +75,22 @@ def manual() -> str:
     return printed.stdout.rstrip() + "\n"
 
 
+def nano_table() -> str:
+    """The README's table, from the benchmark's last results; they must be of the weights in the package."""
+    from polymnia.model.digest import folder_digest
+
+    found = json.loads(RESULTS.read_text(encoding="utf-8"))
+    if found["weights"] != folder_digest(PACKAGE / "nano"):
+        raise SystemExit(f"{RESULTS.relative_to(ROOT)} is of other weights: run benchmarks/nano.py again")
+    spec = importlib.util.spec_from_file_location("benchmarks_nano", ROOT / "benchmarks" / "nano.py")
+    if spec is None or spec.loader is None:
+        raise SystemExit("benchmarks/nano.py cannot be loaded")
+    benchmark = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
+    text: str = benchmark.table(found["rows"], found["samples"])
+    return text + "\n"
+
+
 def dead_links(files: list[Path]) -> list[str]:
     dead = []
     for path in (file for file in files if file.suffix == ".md"):
@@ -85,8 +106,10 @@ def main() -> int:
     readme = README.read_text(encoding="utf-8")
     if not TREE.search(readme):
         raise SystemExit("README.md has no <!-- tree --> block")
-    tree = file_tree(files)
-    printed = {MANUAL: manual(), README: TREE.sub(lambda block: block[1] + tree + block[2], readme)}
+    tree, table = file_tree(files), nano_table()
+    readme = TREE.sub(lambda block: block[1] + tree + block[2], readme)
+    readme = TABLE.sub(lambda block: block[1] + table + block[2], readme)
+    printed = {MANUAL: manual(), README: readme}
     stale = []
     for path, text in printed.items():
         if path.exists() and path.read_text(encoding="utf-8") == text:

@@ -15,7 +15,7 @@ from polymnia.agents.events import RunFinished
 from polymnia.agents.models import open_model
 from polymnia.agents.run import answer
 from polymnia.cli.view import open_view
-from polymnia.errors import InputError, PolymniaError
+from polymnia.errors import EndpointError, InputError, PolymniaError
 from polymnia.tasks import FAMILIES, Problem, sample, verify
 
 SAMPLE_SEED = 1
@@ -63,4 +63,4 @@ if __name__ == "__main__":
         raise SystemExit(main())
     except PolymniaError as error:
         print(f"ask_sample: {error}", file=sys.stderr)
-        raise SystemExit(2 if isinstance(error, InputError) else 1) from None
+        raise SystemExit(2 if isinstance(error, InputError | EndpointError) else 1) from None

@@ -44,7 +44,7 @@ MIXTURE = Mixture(
 INIT_SEED = 0
 VOCAB_SIZE = 2048
 """At most: the mixture's words need fewer merges."""
-TEMPERATURE = 0.6
+TEMPERATURE = 1.0
 """Recommended for several agents; chosen on the validation split (benchmarks/nano_levels.json)."""
 LIMITS = (
     "Answers questions of the task families count, chart and detail about pictures like theirs, and nothing else; "

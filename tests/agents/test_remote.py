@@ -239,6 +239,24 @@ def test_without_tools_an_endpoint_is_told_to_use_none_of_its_own(endpoint: Endp
     assert "tool_choice" not in endpoint.bodies[-1]
 
 
+def test_only_what_is_refused_is_left_out(endpoint: Endpoint) -> None:
+    """An endpoint without stream_options must still be told how much to think."""
+    endpoint.reply = refusing("stream_options")
+    ask(endpoint)
+    assert "reasoning_effort" in endpoint.bodies[-1]
+    assert "seed" in endpoint.bodies[-1]
+    endpoint.reply = refusing("temperature")
+    ask(endpoint, sampling=Sampling(temperature=0.7, seed=1))
+    assert "temperature" not in endpoint.bodies[-1]
+    assert "reasoning_effort" in endpoint.bodies[-1]
+
+
+def test_a_stream_without_an_end_is_no_answer(endpoint: Endpoint) -> None:
+    endpoint.reply = lambda body, number: stream([chunk({"content": "There are 1"})])
+    with pytest.raises(EndpointError, match="broke off"):
+        ask(endpoint)
+
+
 def test_an_endpoint_that_wants_the_newer_name_of_the_token_limit(endpoint: Endpoint) -> None:
     endpoint.reply = refusing("max_tokens")
     ask(endpoint, sampling=Sampling(max_tokens=50))

@@ -185,13 +185,15 @@ def test_an_agent_that_fails_takes_nobody_along() -> None:
 def test_a_bug_in_one_agent_is_told_and_takes_nobody_along(caplog: pytest.LogCaptureFixture) -> None:
     happened = happen(ScriptedModel.saying("7", Turn(error=KeyError("x")), "7", "7"), agents=4)
     assert finished(happened).answer == "7"
-    assert [event.error for event in of(events.AgentFailed, happened)] == ["internal error, KeyError: 'x'"]
+    assert [event.error for event in of(events.AgentFailed, happened)] == [
+        "internal error (KeyError); the log says why"
+    ]
     assert "KeyError" in caplog.text
 
 
 @pytest.mark.parametrize(
     ("error", "kind"),
-    [(EndpointError("gone"), EndpointError), (InputError("too long"), InputError), (KeyError("x"), RunError)],
+    [(EndpointError("gone"), EndpointError), (InputError("too long"), InputError), (KeyError("secret"), RunError)],
 )
 def test_a_run_fails_when_all_agents_do_and_starts_no_second_wave(error: Exception, kind: type[Exception]) -> None:
     model = ScriptedModel.saying(Turn(error=error))
@@ -201,10 +203,26 @@ def test_a_run_fails_when_all_agents_do_and_starts_no_second_wave(error: Excepti
         async for event in answer(QUESTION, model=model, agents=8):
             happened.append(event)
 
-    with pytest.raises(kind, match=str(error.args[0])):
+    said = "KeyError" if isinstance(error, KeyError) else str(error.args[0])
+    with pytest.raises(kind, match=said) as raised:
         asyncio.run(collect())
+    assert "secret" not in str(raised.value)  # what a bug says goes to the log, not to a client
     assert len(model.asked) == 4
     assert happened[-1].type == "run_failed"
+
+
+def test_a_surer_run_asks_on_where_four_would_do() -> None:
+    """The deep level's 0.99 wants 6-0; 4-0 is enough for 0.95."""
+    for sure, asked in ((0.95, 4), (0.99, 8)):
+        model = ScriptedModel.saying("7")
+        happened: list[Event] = []
+
+        async def collect(model: ScriptedModel = model, sure: float = sure, found: list[Event] = happened) -> None:
+            found.extend([event async for event in answer(QUESTION, model=model, agents=8, sure=sure)])
+
+        asyncio.run(collect())
+        assert len(model.asked) == asked
+        assert finished(happened).reason == "consensus"
 
 
 # --- cancelling

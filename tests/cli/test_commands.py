@@ -68,7 +68,7 @@ def test_samples_come_with_pictures_truth_and_trace_and_score(
         (["tasks", "sample", "--family", "count"], "'--out'"),
         (["tasks", "sample", "--family", "nope", "--out", "{tmp}"], "unknown task family 'nope'"),
         (["tasks", "sample", "--family", "count", "--out", "{tmp}", "--n", "0"], "--n 0 asks for nothing"),
-        (["tasks", "sample", "--family", "count", "--out", "{tmp}", "--tier", "-1"], "tier -1 is below 0"),
+        (["tasks", "sample", "--family", "count", "--out", "{tmp}", "--tier", "-1"], "tier -1 is out of range"),
         (["tasks", "sample", "--family", "count", "--out", "{tmp}", "--split", "x"], "unknown split 'x'"),
         (["tasks", "sample", "--family", "count", "--out", "/proc/x"], "--out /proc/x cannot be made"),
         (["tasks", "score", "/nowhere.jsonl"], "/nowhere.jsonl cannot be read"),

@@ -64,3 +64,11 @@ def test_tokens_of_no_probability_are_never_drawn(bits: int) -> None:
 
     logits = torch.tensor([[-1e9, 0.1, -1e9, 2.0, -1e9]])
     assert sample(logits, [Fixed(SamplingParams())])[0].token_id in (1, 3)
+
+
+@pytest.mark.parametrize("params", [SamplingParams(temperature=1e-39, seed=1), SamplingParams(top_p=1e-50, seed=1)])
+def test_settings_too_small_for_fp32_mean_the_likeliest_token(params: SamplingParams) -> None:
+    """Either once ended the engine for all: NaN probabilities gave a token beyond the vocabulary."""
+    logits = torch.tensor([[0.0, 3.0, 1.0, -2.0]])
+    for _ in range(20):
+        assert sample(logits, [Sampler(params)])[0].token_id == 1

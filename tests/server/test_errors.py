@@ -61,7 +61,9 @@ BAD: list[tuple[dict[str, Any], str | None]] = [
     (image("data:image/png;base64,AAAA"), "messages[0].content[1].image_url.url"),
     (image("data:image/png;base64,!"), "messages[0].content[1].image_url.url"),
     (image("iVBORw0KGgo="), "messages[0].content[1].image_url.url"),
-    ({"messages": [{"role": "user", "content": " "}]}, None),
+    ({"messages": [{"role": "user", "content": " "}]}, "messages"),
+    ({"messages": [{"role": "user", "content": " "}], "tool_choice": "none"}, "messages"),
+    ({"messages": [{"role": "user", "content": []}], "tool_choice": "none"}, "messages"),
     ({"temperature": 9}, "temperature"),
     ({"temperature": "1"}, "temperature"),
     ({"top_p": 0}, "top_p"),
@@ -232,12 +234,13 @@ def test_a_silent_stream_is_kept_alive(serve: Serve) -> None:
 def test_pictures_are_bounded_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("polymnia.server.conversation.MAX_PIXELS", 1_000)
     part = {"type": "image_url", "image_url": {"url": picture_url(20, 30)}}
-    to_messages(parse_request(json.dumps(OK | user(part)).encode()))
+    text = {"type": "text", "text": "What is this?"}
+    to_messages(parse_request(json.dumps(OK | user(text, part)).encode()))
     with pytest.raises(ApiError, match="together"):
-        to_messages(parse_request(json.dumps(OK | user(part, part)).encode()))
+        to_messages(parse_request(json.dumps(OK | user(text, part, part)).encode()))
     monkeypatch.setattr("polymnia.server.conversation.MAX_IMAGES", 1)
     with pytest.raises(ApiError, match="More than 1"):
-        to_messages(parse_request(json.dumps(OK | user(part, part)).encode()))
+        to_messages(parse_request(json.dumps(OK | user(text, part, part)).encode()))
 
 
 ANYTHING = st.recursive(

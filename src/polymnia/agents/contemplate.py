@@ -25,6 +25,8 @@ from polymnia.tools import Toolbox
 FIRST_WAVE = 4
 SURE = 0.95
 """The posterior at which a run stops: 4-0, 6-1 and 8-2 do, 3-0 does not."""
+VERY_SURE = 0.99
+"""For the deep level: 6-0 and 9-1."""
 
 Work = Callable[[int], Awaitable[AgentAnswer]]
 """Lets the agent of this number answer."""
@@ -67,8 +69,12 @@ async def contemplate(
     agents: int,
     stream: EventStream,
     max_steps: int = MAX_STEPS,
+    sure: float = SURE,
 ) -> Outcome:
-    """The agents' joint answer. Raises the agents' error when every one of them failed."""
+    """The agents' joint answer; no more of them are asked once the posterior reaches `sure`.
+
+    Raises the agents' error when every one of them failed.
+    """
     stream.emit(events.RoundStarted, round=1, agents=agents)
 
     async def work(agent: int) -> AgentAnswer:
@@ -81,7 +87,7 @@ async def contemplate(
     while started < agents and state.consensus is None:
         wave += 1
         total = min(FIRST_WAVE * 2 ** (wave - 1), agents)
-        await _run_wave(range(started, total), wave, work, state, stream)
+        await _run_wave(range(started, total), wave, work, state, stream, sure)
         started = total
         if not state.answers:
             break  # whatever stopped a whole wave would stop the next one
@@ -115,13 +121,13 @@ def side(group: Group) -> events.Side:
     return events.Side(group.answer, group.agents, group.weight)
 
 
-async def _run_wave(agents: range, wave: int, work: Work, state: _Round, stream: EventStream) -> None:
+async def _run_wave(agents: range, wave: int, work: Work, state: _Round, stream: EventStream, sure: float) -> None:
     """Run the wave's agents to their end, or until the answers so far settle the vote."""
     async with asyncio.TaskGroup() as group:
         pending = {group.create_task(_guarded(agent, wave, work, state, stream)) for agent in agents}
         while pending:
             _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-            if state.consensus is None and state.answers and (lead := state.standing()).posterior >= SURE:
+            if state.consensus is None and state.answers and (lead := state.standing()).posterior >= sure:
                 state.consensus = lead
                 stream.emit(events.Consensus, round=1, **dataclasses.asdict(lead))
                 for task in pending:
@@ -158,7 +164,7 @@ def _describe(error: Exception) -> str:
     if isinstance(error, PolymniaError):
         return str(error)
     first = error.exceptions[0] if isinstance(error, ExceptionGroup) else error
-    return f"internal error, {type(first).__name__}: {first}"
+    return f"internal error ({type(first).__name__}); the log says why"
 
 
 def _decide(state: _Round, groups: list[Group]) -> Outcome:

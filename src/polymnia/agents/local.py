@@ -109,7 +109,11 @@ class LocalModel:
             seed=seed,
             stop_ids=(self.tokenizer.eot_id, self.tokenizer.end_id),
         )
-        reader = _Reader(index, StreamParser(tools, tokenizer=self.tokenizer), sampling.stop)
+        reader = _Reader(
+            index,
+            StreamParser(tools, tokenizer=self.tokenizer, call_prefix=f"call_{len(prompt.ids)}_{index}"),
+            sampling.stop,
+        )
         async with aclosing(self._engine.generate(prompt.ids, prompt.pictures, params)) as steps:
             async for step in steps:
                 for delta in reader.feed(step.token_id, step.logprob):

@@ -10,6 +10,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from json import JSONDecodeError
 from typing import Any
 
 import httpx2
@@ -24,7 +25,7 @@ from polymnia.agents import wire
 from polymnia.agents.model import UNATTESTED, Delta, FinishReason, Sampling, Usage
 from polymnia.data.chat import Message, ToolCall, ToolSpec, all_images
 from polymnia.data.images import image_digest, to_data_url
-from polymnia.errors import ContextError, EndpointError, PolymniaError
+from polymnia.errors import ContextError, EndpointError, PolymniaError, RunError
 
 CONNECT_SECONDS = 10.0
 CHARS_PER_TOKEN = 4
@@ -101,6 +102,10 @@ class RemoteModel:
                 for choice in chunk.choices or ():
                     if delta := _read(choice, samples.setdefault(choice.index, _Sample())):
                         yield delta
+        if not any(sample.finish_reason for sample in samples.values()):
+            raise EndpointError(
+                f"the endpoint {self.url} broke off, or does not stream chat completions: check address and server"
+            )
         usage = _usage(reported) if reported else _estimate(messages, samples)
         for index, sample in samples.items():
             for position, call in sample.calls.items():
@@ -127,31 +132,40 @@ class RemoteModel:
             async with await self._open(body, wire.options_in_use(messages, tools, sampling)) as chunks:
                 began = True
                 yield chunks
-        except (openai.OpenAIError, httpx2.HTTPError) as error:
+        except (openai.OpenAIError, httpx2.HTTPError, JSONDecodeError) as error:
             raise self._explained(error, began) from error
 
     async def _open(
         self, body: Callable[[frozenset[str]], dict[str, Any]], options: list[str]
     ) -> AsyncStream[ChatCompletionChunk]:
-        """Send the request, each time with one optional thing less while the endpoint refuses it."""
-        without = self._refused
+        """Send the request; while the endpoint refuses it, again without what may be the reason.
+
+        First without the field that the error names, then without each optional thing alone, then without
+        more and more of them. Only what was left out in the end counts as refused.
+        """
         first: openai.APIStatusError | None = None
-        while True:
+        left = [option for option in options if option not in self._refused]
+        tries = [frozenset[str](), *(frozenset({one}) for one in left)]
+        tries += [frozenset(left[:count]) for count in range(2, len(left) + 1)]
+        while tries:
+            without = tries.pop(0)
             try:
                 stream: AsyncStream[ChatCompletionChunk] = await self._client.chat.completions.create(
-                    model=self.name, **body(without)
+                    model=self.name, **body(self._refused | without)
                 )
             except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
                 first = first or error
-                left = [option for option in options if option not in without]
-                if not left or _too_long(error):
+                if _too_long(error):
                     raise first from None
-                without |= {left[0]}
+                named = without | {error.param or ""}
+                if error.param in left and named in tries:
+                    tries = [named, *(one for one in tries if one != named)]
                 continue
-            if without - self._refused:
-                log.info("%s refuses %s", self.url, ", ".join(sorted(without - self._refused)))
+            if without:
+                log.info("%s refuses %s", self.url, ", ".join(sorted(without)))
                 self._refused |= without
             return stream
+        raise first or RunError("no request was sent")
 
     async def _data_urls(self, images: Sequence[Image.Image]) -> dict[int, str]:
         """PNG data URLs by the picture's `id`; many agents send the same picture, which is encoded once."""

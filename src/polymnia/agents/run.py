@@ -15,7 +15,7 @@ from typing import Any, get_args
 
 from polymnia.agents import events
 from polymnia.agents.agent import MAX_STEPS
-from polymnia.agents.contemplate import Outcome, contemplate, side
+from polymnia.agents.contemplate import SURE, Outcome, contemplate, side
 from polymnia.agents.events import Event, Mode, RunFinished
 from polymnia.agents.model import ChatModel, Sampling, TemperatureDefaults
 from polymnia.agents.stream import EventStream
@@ -44,6 +44,7 @@ async def answer(
     max_tokens: int | None = None,
     tools: Toolbox | Sequence[Tool] | None = None,
     max_steps: int = MAX_STEPS,
+    sure: float = SURE,
     cancel: asyncio.Event | None = None,
     run: str | None = None,
 ) -> AsyncGenerator[Event, None]:
@@ -52,7 +53,8 @@ async def answer(
     `agents` counts in Contemplating mode only. `effort` is `minimal` in instant mode and `medium`
     otherwise unless given. `temperature`: unless given, the model's own default; without one, greedy for a
     single agent and 0.7 for several. `tools`: `default_tools()` unless given; `()` for none.
-    `max_tokens` bounds each model call. Setting `cancel` ends the run with `run_cancelled`.
+    `sure`: the leading answer's posterior at which no more agents are asked. `max_tokens` bounds each model call.
+    Setting `cancel` ends the run with `run_cancelled`.
 
     Raises `InputError` before the first event when the input cannot be used; after `run_failed` the error
     that every agent ended with.
@@ -71,6 +73,7 @@ async def answer(
         "sampling": sampling,
         "agents": number,
         "max_steps": max_steps,
+        "sure": sure,
     }
     driver = asyncio.create_task(_drive(partial(contemplate, messages, stream=stream, **settings), stream))
     tasks = [driver] if cancel is None else [driver, asyncio.create_task(_cancel_on(cancel, driver))]
@@ -115,7 +118,11 @@ async def _drive(work: Callable[[], Awaitable[Outcome]], stream: EventStream) ->
         stream.emit(events.RunCancelled, usage=stream.total_usage, seconds=stream.seconds)
         raise
     except Exception as error:
-        text = str(error) if isinstance(error, PolymniaError) else f"internal error, {type(error).__name__}: {error}"
+        text = (
+            str(error)
+            if isinstance(error, PolymniaError)
+            else f"internal error ({type(error).__name__}); the log says why"
+        )
         stream.emit(events.RunFailed, error=text, usage=stream.total_usage, seconds=stream.seconds)
         raise
     finally:

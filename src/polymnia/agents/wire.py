@@ -21,6 +21,8 @@ MAX_TOKENS = "max_tokens"
 """Without it, the limit goes as `max_completion_tokens`."""
 NO_TOOLS = "tool_choice"
 """`tool_choice: "none"` where no tools are offered, or an endpoint with tools of its own (ours) would run them."""
+TEMPERATURE = "temperature"
+"""Some models take no other than their own."""
 SEED = "seed"
 USAGE = "stream_options"
 
@@ -45,7 +47,7 @@ def request(
         body["tool_choice"] = "none"
     if n != 1:
         body["n"] = n
-    if sampling.temperature is not None:
+    if sampling.temperature is not None and TEMPERATURE not in without:
         body["temperature"] = sampling.temperature
     if sampling.top_p != 1:
         body["top_p"] = sampling.top_p
@@ -72,6 +74,7 @@ def options_in_use(messages: Sequence[Message], tools: Sequence[ToolSpec], sampl
         REASONING: any(one.reasoning for one in _current_turn(messages)),
         USAGE: True,
         SEED: sampling.seed is not None,
+        TEMPERATURE: sampling.temperature is not None,
     }
     return [option for option, used in use.items() if used]
 

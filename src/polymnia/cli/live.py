@@ -62,7 +62,7 @@ class LiveView:
             table.add_column(width=1)
             table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
             table.add_column(justify="right", style="dim", no_wrap=True)
-            for row in board.rows.values():
+            for row in list(board.rows.values()):  # rich draws in a thread of its own
                 table.add_row(str(row.agent + 1), self._mark(row), _doing(row, self._live.console.width), _cost(row))
             parts.append(table)
         if board.verdict:

@@ -29,8 +29,9 @@ MAX_PIXELS = 64_000_000
 """Width times height in the header; more is refused before any pixel is decoded."""
 MAX_BYTES = 128 * 2**20
 """Size of the file itself."""
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "ICO", "AVIF")
-"""What may be opened (JPEG covers MPO). Of PIL's others some start programs (EPS) or have no magic bytes (TGA)."""
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
+"""What may be opened (JPEG covers MPO). Of PIL's others some start programs (EPS), have no magic bytes (TGA), or
+are decoded before their size can be checked (ICO)."""
 
 
 # ---------------------------------------------------------------------------------------- reading
@@ -94,15 +95,15 @@ def _decode(data: bytes, name: str) -> Image.Image:
             raise ImageError(f"{name} is larger than {MAX_PIXELS:,} pixels; scale it down.") from error
         except UnidentifiedImageError as error:
             raise ImageError(f"{name} is not a picture of a known format; give a PNG, JPEG, WebP or GIF.") from error
-    with image:
-        width, height = image.size
-        if width * height > MAX_PIXELS:
-            raise ImageError(f"{name} is {width}x{height}, more than {MAX_PIXELS:,} pixels; scale it down.")
-        if width < 1 or height < 1:
-            raise ImageError(f"{name} is {width}x{height}: it has no pixels; give another picture.")
-        image.load()
-        upright = ImageOps.exif_transpose(image)
-        return to_rgb(upright)
+        with image:
+            width, height = image.size
+            if width * height > MAX_PIXELS:
+                raise ImageError(f"{name} is {width}x{height}, more than {MAX_PIXELS:,} pixels; scale it down.")
+            if width < 1 or height < 1:
+                raise ImageError(f"{name} is {width}x{height}: it has no pixels; give another picture.")
+            image.load()
+            upright = ImageOps.exif_transpose(image)
+            return to_rgb(upright)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

@@ -285,9 +285,9 @@ def _types(schema: Any) -> set[str]:
         return set()
     if "$ref" in schema:
         return {"object"}
-    named = schema.get("type", [])
+    named = schema.get("type") or []
     found = {named} if isinstance(named, str) else {one for one in named if isinstance(one, str)}
-    for choice in (*schema.get("anyOf", ()), *schema.get("oneOf", ())):
+    for choice in (*(schema.get("anyOf") or ()), *(schema.get("oneOf") or ())):
         found |= _types(choice)
     return found
 

@@ -9,6 +9,7 @@ Reading what a model emits is `data.parser`'s.
 import json
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from importlib.resources import files
 from typing import Any, NamedTuple, NoReturn
@@ -175,13 +176,12 @@ def _wire_content(content: Sequence[Part]) -> str | list[dict[str, str]]:
 
 
 def _wire_call(call: ToolCall) -> dict[str, Any]:
-    try:
-        arguments = json.loads(call.arguments or "{}")
-    except ValueError:
-        arguments = None
+    arguments: Any = None
+    with suppress(ValueError, RecursionError):  # no JSON, or nested beyond all sense
+        arguments = _guard_all(json.loads(call.arguments or "{}"))
     if not isinstance(arguments, dict):
-        arguments = call.arguments  # not an object: shown as it is, so that the model sees its mistake
-    return {"id": call.id, "function": {"name": _guard(call.name), "arguments": _guard_all(arguments)}}
+        arguments = _guard(call.arguments)  # not an object: shown as it is, so that the model sees its mistake
+    return {"id": call.id, "function": {"name": _guard(call.name), "arguments": arguments}}
 
 
 def _wire_tool(tool: ToolSpec) -> dict[str, Any]:

@@ -78,7 +78,10 @@ def sample(logits: Tensor, samplers: Sequence[Sampler]) -> list[TokenStep]:
 
 def _drawn(logits: Tensor, temperatures: list[float], top_p: list[float], draws: Tensor) -> Tensor:
     if any(temperature not in (0.0, 1.0) for temperature in temperatures):
-        logits = logits / torch.tensor([temperature or 1.0 for temperature in temperatures])[:, None]
+        # From 0 down, so that a small temperature cannot overflow upwards.
+        logits = (logits - logits.amax(-1, keepdim=True)) / torch.tensor(
+            [temperature or 1.0 for temperature in temperatures]
+        )[:, None]
     probabilities = logits.softmax(-1)
     if narrowed := [row for row, share in enumerate(top_p) if share < 1]:
         # Rows without a nucleus stay out of this, so that they come out the same beside rows with one.
@@ -94,5 +97,5 @@ def nucleus(probabilities: Tensor, shares: Tensor) -> Tensor:
     """(rows, vocab), (rows,) -> the same with what lies outside the nucleus at zero; equals of the last stay in."""
     ordered = probabilities.sort(-1, descending=True).values
     before = ordered.cumsum(-1) - ordered
-    kept = (before < shares[:, None]).sum(-1, keepdim=True)  # at least 1
+    kept = (before < shares[:, None]).sum(-1, keepdim=True).clamp(min=1)  # a share may round to 0 in fp32
     return probabilities.masked_fill(probabilities < ordered.gather(1, kept - 1), 0.0)

@@ -10,10 +10,11 @@ import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import TypeVar, cast
+from typing import NamedTuple, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 from polymnia.agents import events
+from polymnia.agents.contemplate import SURE, VERY_SURE
 from polymnia.agents.events import Event, Mode
 from polymnia.agents.model import ChatModel, Delta, FinishReason, Sampling, TemperatureDefaults, Usage
 from polymnia.agents.run import PARALLEL_TEMPERATURE, answer
@@ -24,8 +25,18 @@ from polymnia.server.schema import ChatRequest, ToolMessage
 
 T = TypeVar("T")
 
-CONTEMPLATING = {":contemplating": 8, ":contemplating-quick": 4, ":contemplating-deep": 16}
-"""Agents by the suffix of the model's name."""
+
+class Level(NamedTuple):
+    agents: int
+    sure: float
+
+
+CONTEMPLATING = {
+    ":contemplating": Level(8, SURE),
+    ":contemplating-quick": Level(4, SURE),
+    ":contemplating-deep": Level(16, VERY_SURE),
+}
+"""By the suffix of the model's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +65,8 @@ class Plan:
     """At work at the same time; samples when the model itself answers."""
     raw: bool
     """The model itself answers, with no tools of ours."""
+    sure: float = SURE
+    """When agents that contemplate stop early."""
 
 
 def served_models(name: str) -> list[str]:
@@ -76,7 +89,8 @@ def plan(request: ChatRequest, served: str) -> Plan:
         message = 'n > 1 is only for the model by itself (tool_choice: "none", or tools of your own).'
         raise ApiError(400, message, param="n")
     if suffix:
-        return Plan("contemplating", request.reasoning_effort or "medium", CONTEMPLATING[suffix], raw=False)
+        level = CONTEMPLATING[suffix]
+        return Plan("contemplating", request.reasoning_effort or "medium", level.agents, raw=False, sure=level.sure)
     effort = request.reasoning_effort or "medium"
     return Plan("instant" if effort == "minimal" else "thinking", effort, samples, raw)
 
@@ -128,6 +142,7 @@ async def _from_agents(
         temperature=request.temperature,
         top_p=1.0 if request.top_p is None else request.top_p,
         tools=() if request.tool_choice == "none" else None,
+        sure=how.sure,
     )
     endings: dict[int | None, FinishReason] = {}
     async with aclosing(run) as happened:
@@ -144,14 +159,19 @@ async def _from_agents(
                     yield Delta(finish_reason="length" if cut else "stop")
                     yield Closed(event.usage, event.critical_path_tokens if how.mode == "contemplating" else None)
                     return
-                case events.RunFailed() if set(endings.values()) == {"length"}:
+                case events.RunFailed() if endings and set(endings.values()) <= _cuts(request):
                     # To OpenAI's clients an answer cut off before its first word is an answer, not an error.
-                    yield Delta(finish_reason="length")
+                    yield Delta(finish_reason="length" if set(endings.values()) == {"length"} else "stop")
                     yield Closed(event.usage, None)
                     return
                 case _ if thought := _thought(event, how):
                     yield Delta(reasoning=thought)
     raise RunError("the run was cancelled before it had an answer")
+
+
+def _cuts(request: ChatRequest) -> set[FinishReason]:
+    """How a turn can end without a word and without a fault: at the limit, or at a stop sequence."""
+    return {"length", "stop"} if request.stop else {"length"}
 
 
 def _thought(event: Event, how: Plan) -> str:

@@ -57,7 +57,10 @@ def to_messages(request: ChatRequest) -> list[Message]:
         raise ApiError(400, "The last message must be a user's or a tool's.", param="messages")
     reader = PictureReader()
     called: dict[str, str] = {}
-    return [_message(one, f"messages[{index}]", reader, called) for index, one in enumerate(request.messages)]
+    messages = [_message(one, f"messages[{index}]", reader, called) for index, one in enumerate(request.messages)]
+    if messages[-1].role == "user" and not messages[-1].text.strip():
+        raise ApiError(400, "The question is empty; write what you want to know.", param="messages")
+    return messages
 
 
 def _message(one: AnyMessage, param: str, reader: PictureReader, called: dict[str, str]) -> Message:

@@ -8,7 +8,7 @@ that are not built, are accepted only with the value that asks for nothing (`n: 
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import from_json
 
 from polymnia.data.chat import Effort
@@ -108,6 +108,14 @@ class Function(Strict):
     description: str = ""
     parameters: dict[str, Any] = Field(default_factory=lambda: {"type": "object", "properties": {}})
     strict: Literal[False] | None = None
+
+    @field_validator("parameters")
+    @classmethod
+    def _is_schema_of_an_object(cls, parameters: dict[str, Any]) -> dict[str, Any]:
+        properties = parameters.get("properties", {})
+        if not isinstance(properties, dict) or not all(isinstance(one, dict) for one in properties.values()):
+            raise ValueError("properties must be an object of JSON schemas")
+        return parameters
 
 
 class Tool(Strict):
