@@ -11,7 +11,7 @@ from polymnia.agents import events
 from polymnia.agents.events import Event
 from polymnia.agents.model import Usage
 from polymnia.cli import ask
-from polymnia.cli.board import Board
+from polymnia.cli.board import Board, one_line
 from polymnia.cli.live import LiveView
 from polymnia.cli.output import printable
 from polymnia.cli.view import NoView, PlainView, open_view
@@ -54,7 +54,7 @@ def test_the_board_follows_the_events() -> None:
     board = Board()
     for one in RUN[:4]:
         board.apply(one)
-    assert board.rows[0].doing == "b3 red c4 blue"
+    assert one_line(board.rows[0].doing) == "b3 red c4 blue"
     board.apply(RUN[4])
     assert board.rows[0].doing == "crop(image=1, x0=0)"
     for one in RUN[5:]:

@@ -21,7 +21,7 @@ class Row:
     strategy: str = ""
     state: State = "working"
     doing: str = ""
-    """The end of what it writes, its last tool call, its answer or its error; one line."""
+    """The end of what it writes, its last tool call, its answer or its error; `one_line` shows it."""
     tokens: int = 0
     tools: int = 0
 
@@ -61,7 +61,7 @@ class Board:
 def _apply_to_agent(row: Row, event: Event, board: Board) -> None:
     match event:
         case events.TextDelta() | events.ReasoningDelta():
-            row.doing = one_line((row.doing + event.text)[-TAIL:])
+            row.doing = (row.doing + event.text)[-TAIL:]
         case events.ToolCall():
             row.tools += 1
             row.doing = call(event)

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from polymnia.agents.events import Event
-from polymnia.cli.board import Board, Row, headline
+from polymnia.cli.board import Board, Row, headline, one_line
 
 REDRAWS = 10
 """A second."""
@@ -79,9 +79,9 @@ class LiveView:
 def _doing(row: Row, width: int) -> Text:
     """While an agent writes, the end of its text counts; afterwards the beginning does."""
     room = max(width - 24, 10)
-    text = (
-        row.doing if row.state != "working" or len(row.doing) <= room else f"\N{HORIZONTAL ELLIPSIS}{row.doing[-room:]}"
-    )
+    text = one_line(row.doing)
+    if row.state == "working" and len(text) > room:
+        text = f"\N{HORIZONTAL ELLIPSIS}{text[-room:]}"
     return Text(text, style=TEXT[row.state])
 
 
