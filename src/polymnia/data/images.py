@@ -2,12 +2,13 @@
 
 `load_image` is the one door through which foreign bytes come in: what it returns is RGB, upright and
 of bounded size, and what it refuses is an `ImageError` of one line. `ImageProcessor` follows
-transformers' `MuseGlimmerImageProcessor` number for number, in numpy and PIL alone. Video and the
-drawing of marks are not covered (`tools.visual`).
+transformers' `MuseGlimmerImageProcessor` number for number, in numpy and PIL alone. `crop`, `mark`, `measure`
+and `rotate` are what the tools of `tools.visual` do, pure and exact to the byte. Video is not covered.
 """
 
 import base64
 import binascii
+import colorsys
 import hashlib
 import io
 import itertools
@@ -17,13 +18,15 @@ import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
 
 from polymnia.errors import ImageError
+
+RGB = tuple[int, int, int]
 
 MAX_PIXELS = 64_000_000
 """Width times height in the header; more is refused before any pixel is decoded."""
@@ -164,14 +167,21 @@ def from_data_url(url: str) -> Image.Image:
     return load_image(data)
 
 
+# ------------------------------------------------------------------------------------ looking again
+
+STROKE, CASING = (0x0B, 0x5F, 0xA5), (0xFF, 0xFF, 0xFF)
+"""Of marks: dark blue in white, so that one of the two stands out from any ground."""
+MAX_LABEL = 32
+"""Characters of a mark's label that are drawn."""
+
+
 def crop(image: Image.Image, x0: float, y0: float, x1: float, y1: float) -> Image.Image:
     """A box of the picture at full resolution; coordinates run from 0 to 1000 on both axes.
 
     Edges are rounded to pixels, at least one pixel stays. Raises ValueError with text for the model.
     """
     box = (x0, y0, x1, y1)
-    if not all(math.isfinite(value) and 0 <= value <= 1000 for value in box):
-        raise ValueError(f"crop{box}: every coordinate must be between 0 and 1000.")
+    _check_box("crop", box)
     if x1 <= x0 or y1 <= y0:
         raise ValueError(f"crop{box}: the box is empty or reversed; x0 < x1 and y0 < y1 are needed.")
     left, right = _pixels(x0, x1, image.width)
@@ -179,10 +189,172 @@ def crop(image: Image.Image, x0: float, y0: float, x1: float, y1: float) -> Imag
     return image.crop((left, top, right, bottom))
 
 
+def mark(image: Image.Image, x0: float, y0: float, x1: float, y1: float, label: str = "") -> Image.Image:
+    """A copy of the picture with a box drawn on it, or a ring where both corners are the same point.
+
+    The stroke is 2 px in a casing of 1 px more on either side, twice that from 1500 px on, and so on. The label
+    stands outside the box where there is room. Raises ValueError with text for the model.
+    """
+    box = (x0, y0, x1, y1)
+    _check_box("mark", box)
+    if x1 < x0 or y1 < y0:
+        raise ValueError(f"mark{box}: the box is reversed; x0 <= x1 and y0 <= y1 are needed.")
+    marked = to_rgb(image).copy()
+    width, height = marked.size
+    unit = max(1, round(max(width, height) / 1000))
+    reach = 7 * unit if (x0, y0) == (x1, y1) else 0  # a ring around a point leaves the point itself visible
+    left, right = round(x0 * width / 1000) - reach, round(x1 * width / 1000) + reach
+    top, bottom = round(y0 * height / 1000) - reach, round(y1 * height / 1000) + reach
+    # Moved inwards where the stroke would lie outside of the picture.
+    left, right = (min(max(edge, 2 * unit), width - 2 * unit) for edge in (left, right))
+    top, bottom = (min(max(edge, 2 * unit), height - 2 * unit) for edge in (top, bottom))
+    pen = ImageDraw.Draw(marked)
+    for colour, half in ((CASING, 2 * unit), (STROKE, unit)):
+        frame = (left - half, top - half, right + half - 1, bottom + half - 1)
+        (pen.ellipse if reach else pen.rectangle)(frame, outline=colour, width=2 * half)
+    outer = (left - 2 * unit, top - 2 * unit, right + 2 * unit, bottom + 2 * unit)
+    _draw_label(pen, marked.size, outer, label, unit)
+    return marked
+
+
+def _draw_label(
+    pen: ImageDraw.ImageDraw, size: tuple[int, int], box: tuple[int, int, int, int], label: str, unit: int
+) -> None:
+    """A chip above, below, right or left of the box; within it where none of these fits the picture."""
+    shown = "".join(letter for letter in " ".join(label.split()) if letter.isprintable())
+    shown = shown if len(shown) <= MAX_LABEL else shown[: MAX_LABEL - 3] + "..."
+    if not shown:
+        return
+    font = ImageFont.load_default(14 * unit)
+    width, height = math.ceil(pen.textlength(shown, font)) + 8 * unit, 20 * unit
+    left, top, right, bottom = box
+    x, y = max(0, min(left, size[0] - width)), max(0, min(top, size[1] - height))
+    places = ((x, top - height), (x, bottom), (right, y), (left - width, y))
+    inside = (place for place in places if _fits(place, (width, height), size))
+    x, y = next(inside, (x, y))
+    pen.rectangle((x, y, x + width - 1, y + height - 1), STROKE, CASING, unit)
+    pen.text((x + width / 2, y + height / 2), shown, CASING, font, anchor="mm")
+
+
+def _fits(place: tuple[int, int], chip: tuple[int, int], size: tuple[int, int]) -> bool:
+    return all(start >= 0 and start + length <= end for start, length, end in zip(place, chip, size, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """A line on a picture, in pixels of the picture."""
+
+    dx: float
+    """To the right."""
+    dy: float
+    """Downwards, as coordinates run."""
+    colours: tuple[RGB, RGB]
+    """Of the pixels under its start and its end."""
+
+    @property
+    def distance(self) -> float:
+        return math.hypot(self.dx, self.dy)
+
+    @property
+    def angle(self) -> float:
+        """Degrees from the horizontal, counter-clockwise as one sees it, above -180 and up to 180."""
+        return math.degrees(math.atan2(0.0 - self.dy, self.dx))
+
+    @property
+    def text(self) -> str:
+        """What the model reads."""
+        first, second = (f"{colour_name(colour)} #{bytes(colour).hex()}" for colour in self.colours)
+        dx, dy, distance, angle = (_short(value) for value in (self.dx, self.dy, self.distance, self.angle))
+        return f"distance {distance} px, dx {dx}, dy {dy}, angle {angle} deg, colours {first} and {second}"
+
+
+def measure(image: Image.Image, x0: float, y0: float, x1: float, y1: float) -> Measurement:
+    """The line from (x0, y0) to (x1, y1), 0 to 1000 on both axes, in any direction; both ends may be one point.
+
+    Raises ValueError with text for the model.
+    """
+    _check_box("measure", (x0, y0, x1, y1))
+    rgb = to_rgb(image)
+    width, height = rgb.size
+    places = [
+        (min(int(x * width / 1000), width - 1), min(int(y * height / 1000), height - 1))
+        for x, y in ((x0, y0), (x1, y1))
+    ]
+    start, end = (cast(RGB, rgb.getpixel(place)) for place in places)
+    return Measurement((x1 - x0) * width / 1000, (y1 - y0) * height / 1000, (start, end))
+
+
+def rotate(image: Image.Image, degrees: float) -> Image.Image:
+    """The picture turned counter-clockwise (negative: clockwise), whole: the canvas grows.
+
+    Quarter turns move pixels and change none; at other angles the new corners get the border's median colour.
+    Raises ValueError with text for the model.
+    """
+    if not (math.isfinite(degrees) and -360 <= degrees <= 360):
+        raise ValueError(f"rotate({degrees}): degrees must be between -360 and 360.")
+    if degrees % 90 == 0:
+        quarters = int(degrees // 90) % 4
+        return image.transpose(_QUARTERS[quarters - 1]) if quarters else image.copy()
+    rgb = to_rgb(image)
+    across, down = abs(math.cos(math.radians(degrees))), abs(math.sin(math.radians(degrees)))
+    pixels = (rgb.width * across + rgb.height * down) * (rgb.width * down + rgb.height * across)
+    if pixels > MAX_PIXELS:
+        raise ValueError(f"rotate({degrees}): the turned picture would be too large; crop it first.")
+    return rgb.rotate(degrees, Image.Resampling.BICUBIC, expand=True, fillcolor=_border_colour(rgb))
+
+
+_QUARTERS = (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180, Image.Transpose.ROTATE_270)
+
+
+def _border_colour(rgb: Image.Image) -> RGB:
+    values = np.asarray(rgb)
+    border = np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]])  # (pixels, channel)
+    red, green, blue = (int(part) for part in np.median(border, axis=0))
+    return red, green, blue
+
+
+def colour_name(colour: RGB) -> str:
+    """The plain English word for it, one of twelve."""
+    hue, saturation, value = colorsys.rgb_to_hsv(*(part / 255 for part in colour))
+    if value < 0.2:
+        return "black"
+    if saturation < 0.15:
+        return "white" if value > 0.85 else "grey"
+    degrees = hue * 360
+    name = next(name for end, name in _HUES if degrees < end)
+    if name in ("red", "pink") and saturation < 0.5 and value > 0.75:
+        return "pink"
+    return "brown" if name == "orange" and value < 0.65 else name
+
+
+_HUES = (
+    (15, "red"),
+    (40, "orange"),
+    (68, "yellow"),
+    (165, "green"),
+    (195, "cyan"),
+    (255, "blue"),
+    (310, "purple"),
+    (345, "pink"),
+    (361, "red"),
+)
+"""Each from where the one before ends, in degrees of hue."""
+
+
+def _check_box(name: str, box: tuple[float, float, float, float]) -> None:
+    if not all(math.isfinite(value) and 0 <= value <= 1000 for value in box):
+        raise ValueError(f"{name}{box}: every coordinate must be between 0 and 1000.")
+
+
 def _pixels(start: float, stop: float, size: int) -> tuple[int, int]:
     """From 0-1000 to pixel edges (first, one past the last), never empty."""
     first = min(round(start * size / 1000), size - 1)
     return first, max(round(stop * size / 1000), first + 1)
+
+
+def _short(value: float) -> str:
+    """One decimal, none where it is 0."""
+    return f"{round(value, 1) + 0.0:.1f}".removesuffix(".0")
 
 
 # ------------------------------------------------------------------------------ to tower patches
