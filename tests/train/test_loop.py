@@ -37,6 +37,7 @@ def test_resume_is_exact(tmp_path: Path) -> None:
     assert rest.finished
     assert weights_digest(rest.model) == weights_digest(whole.model)
     assert rest.card["tokens"] == whole.card["tokens"]
+    assert rest.card["flops"] == whole.card["flops"] > 0
 
 
 def test_training_lowers_the_loss(tmp_path: Path) -> None:

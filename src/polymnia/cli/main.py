@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import typer
 
-from polymnia.cli import ask, serve, tasks, train
+from polymnia.cli import ask, model, serve, tasks, train
 from polymnia.errors import EndpointError, InputError, PolymniaError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app = typer.Typer(
 app.command()(ask.ask)
 app.command()(serve.serve)
 app.add_typer(tasks.app, name="tasks")
+app.add_typer(model.app, name="model")
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(train.train)
 
 # What typer raises for a wrong command line; it publishes only the subclass.

@@ -12,18 +12,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from polymnia.errors import InputError
-from polymnia.model.config import MuseGlimmerConfig
+from polymnia.model.config import load_config
 from polymnia.model.digest import folder_digest, tensor_header, weight_files
 from polymnia.model.glimmer import MuseGlimmer
 
 _DTYPE_NAMES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.float64: "F64"}
-
-
-def load_config(folder: Path | str) -> MuseGlimmerConfig:
-    path = Path(folder) / "config.json"
-    if not path.is_file():
-        raise InputError(f"{folder} holds no config.json; name a checkpoint folder.")
-    return MuseGlimmerConfig.from_dict(json.loads(path.read_text()))
 
 
 def load_checkpoint(folder: Path | str, dtype: torch.dtype | None = None) -> MuseGlimmer:

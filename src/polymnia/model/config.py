@@ -5,8 +5,10 @@ What this implementation does not compute (tied embeddings, biased text layers, 
 activations or RoPE variants) is refused here rather than ignored. Imports without torch.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any, TypeVar
 
 from polymnia.errors import InputError
@@ -179,6 +181,20 @@ class MuseGlimmerConfig:
             "projector_hidden_act": "gelu",
             "tie_word_embeddings": False,
         } | {name: getattr(self, name) for name in _TOP_LEVEL}
+
+
+def load_config(folder: Path | str) -> MuseGlimmerConfig:
+    """From a checkpoint folder's config.json. Raises InputError if it is missing, broken or of another kind."""
+    path = Path(folder) / "config.json"
+    if not path.is_file():
+        raise InputError(f"{folder} holds no config.json; name a checkpoint folder.")
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON ({error}); export the model again.") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{path} holds no JSON object; export the model again.")
+    return MuseGlimmerConfig.from_dict(values)
 
 
 _TOP_LEVEL = ("image_token_id", "video_token_id", "out_hidden_size", "projector_hidden_size")

@@ -14,6 +14,8 @@ from typing import NamedTuple
 from polymnia.errors import InputError
 
 _BLOCK = 1 << 22
+_LONGEST_HEADER = 100_000_000
+"""Bytes; safetensors' own limit."""
 
 
 class StoredTensor(NamedTuple):
@@ -64,7 +66,10 @@ def stored_tensors(folder: Path) -> list[StoredTensor]:
     for file in weight_files(folder):
         with file.open("rb") as stream:
             size = int.from_bytes(stream.read(8), "little")
-            header = json.loads(stream.read(size))
+            try:
+                header = json.loads(stream.read(min(size, _LONGEST_HEADER)))
+            except ValueError:
+                raise InputError(f"{file} is no safetensors file; copy or export it again.") from None
         header.pop("__metadata__", None)
         for name, entry in header.items():
             start, stop = entry["data_offsets"]

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from polymnia.errors import RunError
+from polymnia.model.accounting import training_flops
 from polymnia.model.glimmer import MuseGlimmer
 from polymnia.train.config import Metrics, TrainConfig
 from polymnia.train.loss import AuxHead, Losses, losses
@@ -44,6 +45,8 @@ class Trainer:
         self.optimizers = Optimizers(self.model, config.optim, self.head.parameters() if self.head else ())
         self.ema = [p.detach().clone() for p in self.model.parameters()] if config.ema_decay else []
         self.step, self.tokens, self.patches, self.seconds = 0, 0, 0, 0.0
+        self.flops = 0.0
+        """Forward and backward so far, as `model.accounting` counts them; padding is computed and so counted."""
         self.last: Metrics | None = None
         self.evaluation: dict[str, float] = {}
         """Losses on fresh batches after the last step."""
@@ -65,6 +68,7 @@ class Trainer:
                 batch = next(stream)
                 self._keep_stream_state(stream)
                 tokens = batch.tokens
+                self.flops += self._flops(batch)
                 result, scale = self._train_step(batch.to(self.device))
                 self.step += 1
                 self.tokens += tokens
@@ -93,6 +97,13 @@ class Trainer:
             weight = 1.0 - min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
             torch._foreach_lerp_(self.ema, [p.detach() for p in self.model.parameters()], weight)
         return result, scale
+
+    def _flops(self, batch: Batch) -> int:
+        rows, row_tokens = batch.input_ids.shape
+        grids = ((frames, height, width) for frames, height, width in batch.image_grid_thw.tolist())
+        return training_flops(
+            self.model.config, rows=rows, row_tokens=row_tokens, trained=len(batch.targets), grids=grids
+        )
 
     def _autocast(self) -> AbstractContextManager[Any]:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.autocast)
@@ -134,7 +145,7 @@ class Trainer:
             "head": self.head.state_dict() if self.head else None,
             "ema": self.ema,
             "optimizers": self.optimizers.state_dict(),
-            "counters": {k: getattr(self, k) for k in ("step", "tokens", "patches", "seconds")},
+            "counters": {k: getattr(self, k) for k in ("step", "tokens", "patches", "flops", "seconds")},
             "stream": stream,
             "rng": torch.get_rng_state(),
         }
@@ -192,12 +203,3 @@ class Trainer:
             with self._autocast():
                 total += float(losses(self.model, batch.to(self.device), None).text)
         return total / len(batches)
-
-    def flops(self) -> float:
-        """About 6 per weight and token, tower weights per patch (attention scores and tables left out)."""
-        matrices = {name: p.numel() for name, p in self.model.named_parameters() if p.ndim == 2}
-        tower = sum(size for name, size in matrices.items() if "vision_tower" in name and "table" not in name)
-        adapter = sum(size for name, size in matrices.items() if "vision_adapter" in name or "projection" in name)
-        text = sum(size for name, size in matrices.items() if "language_model.layers" in name or "lm_head" in name)
-        merge = self.config.merge
-        return 6.0 * (text * self.tokens + tower * self.patches + adapter * self.patches / merge)

@@ -97,7 +97,7 @@ def run_card(trainer: Trainer) -> dict[str, Any]:
         "commit": _commit(),
         "steps": trainer.step,
         "tokens": trainer.tokens,
-        "flops": trainer.flops(),
+        "flops": trainer.flops,
         "minutes": round(trainer.seconds / 60, 1),
         "torch": torch.__version__,
         "metrics": {
