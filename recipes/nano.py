@@ -20,9 +20,9 @@ from polymnia.data.images import ImageProcessor
 from polymnia.data.template import chat_template, render
 from polymnia.data.tokenizer import Tokenizer, train_tokenizer
 from polymnia.errors import PolymniaError
-from polymnia.model.config import MuseGlimmerConfig, TextConfig, VisionConfig
-from polymnia.model.glimmer import MuseGlimmer
+from polymnia.model.config import MuseConfig, TextConfig, VisionConfig
 from polymnia.model.init import init_weights
+from polymnia.model.muse import Muse
 from polymnia.tasks.labels import NUM_LABELS
 from polymnia.train.config import TrainConfig
 from polymnia.train.mixture import PLACE_COLUMNS, Mixture, make_conversation, make_example
@@ -54,9 +54,9 @@ CONTEXT = 2048
 """Tokens; RoPE layers see all of it (the sliding window is as long)."""
 
 
-def model_config(tokenizer: Tokenizer) -> MuseGlimmerConfig:
+def model_config(tokenizer: Tokenizer) -> MuseConfig:
     width, vocab_size = 192, -(-(tokenizer.vocab_size + 1) // 64) * 64
-    return MuseGlimmerConfig(
+    return MuseConfig(
         text_config=TextConfig(
             vocab_size=vocab_size,
             hidden_size=width,
@@ -152,7 +152,7 @@ def main() -> int:
     config = dataclasses.replace(default, **chosen)
     assets = Path("runs") / config.name / "assets"
     prepare(assets)
-    model = MuseGlimmer(model_config(Tokenizer.from_folder(assets)))
+    model = Muse(model_config(Tokenizer.from_folder(assets)))
     init_weights(model, INIT_SEED)
     result = train(config, model, functools.partial(make_example, MIXTURE, assets), resume=resume)
     if not result.finished:

@@ -8,7 +8,7 @@ import torch
 from model.tiny import IMAGE_TOKEN, TINY, text_tokens
 from polymnia.data.images import ProcessedImage
 from polymnia.engine import Engine, SamplingParams, TokenStep
-from polymnia.model.glimmer import MuseGlimmer
+from polymnia.model.muse import Muse
 
 
 def picture(height: int = 4, width: int = 6, seed: int = 0) -> ProcessedImage:
@@ -28,9 +28,7 @@ def prompt(*parts: int | ProcessedImage, seed: int = 0) -> tuple[list[int], list
 
 
 @torch.no_grad()
-def reference_greedy(
-    model: MuseGlimmer, ids: Sequence[int], images: Sequence[ProcessedImage], count: int
-) -> list[TokenStep]:
+def reference_greedy(model: Muse, ids: Sequence[int], images: Sequence[ProcessedImage], count: int) -> list[TokenStep]:
     """One forward over everything for each token, no cache."""
     sequence, steps = list(ids), []
     pixels = torch.cat([torch.from_numpy(image.patches) for image in images]) if images else None

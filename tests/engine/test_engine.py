@@ -12,25 +12,25 @@ from model.tiny import TINY, tiny_model
 from polymnia.engine import Engine, SamplingParams
 from polymnia.errors import InputError, RunError
 from polymnia.model.checkpoint import weights_digest
-from polymnia.model.glimmer import MuseGlimmer
+from polymnia.model.muse import Muse
 
 torch.set_num_threads(1)
 GREEDY = SamplingParams(temperature=0, max_tokens=12)
 
 
 @pytest.fixture(scope="module")
-def model() -> MuseGlimmer:
+def model() -> Muse:
     return tiny_model()
 
 
 @pytest.fixture
-def engine(model: MuseGlimmer) -> Iterator[Engine]:
+def engine(model: Muse) -> Iterator[Engine]:
     with Engine(model, max_batch=5, threads=1) as running:
         yield running
         running.check_integrity()
 
 
-def test_greedy_is_the_plain_loop_s(engine: Engine, model: MuseGlimmer) -> None:
+def test_greedy_is_the_plain_loop_s(engine: Engine, model: Muse) -> None:
     prompts = [
         prompt(7),
         prompt(30, seed=1),
@@ -65,7 +65,7 @@ def test_samples_of_one_prompt_read_it_once(engine: Engine) -> None:
     assert engine.stats.images_encoded == 1
 
 
-def test_the_next_turn_reads_only_what_is_new(engine: Engine, model: MuseGlimmer) -> None:
+def test_the_next_turn_reads_only_what_is_new(engine: Engine, model: Muse) -> None:
     async def two_turns() -> None:
         ids, images = prompt(9, picture(), 10)
         answer = tokens(await collect(engine, ids, images, GREEDY))
@@ -81,7 +81,7 @@ def test_the_next_turn_reads_only_what_is_new(engine: Engine, model: MuseGlimmer
     asyncio.run(two_turns())
 
 
-def test_equal_ids_with_another_picture_are_another_prompt(engine: Engine, model: MuseGlimmer) -> None:
+def test_equal_ids_with_another_picture_are_another_prompt(engine: Engine, model: Muse) -> None:
     async def both() -> None:
         for seed in (1, 2):
             ids, images = prompt(4, picture(seed=seed), 5)
@@ -113,7 +113,7 @@ def test_the_same_seed_gives_the_same_tokens_alone_and_in_a_crowd(engine: Engine
     assert asyncio.run(in_a_crowd()) == tokens(alone)
 
 
-def test_stop_ids_end_the_stream_and_are_reported(engine: Engine, model: MuseGlimmer) -> None:
+def test_stop_ids_end_the_stream_and_are_reported(engine: Engine, model: Muse) -> None:
     ids, _ = prompt(7)
     expected = tokens(reference_greedy(model, ids, [], 12))
     stop = next(token for token in expected[3:] if token not in expected[:3])
@@ -121,7 +121,7 @@ def test_stop_ids_end_the_stream_and_are_reported(engine: Engine, model: MuseGli
     assert tokens(steps) == expected[: expected.index(stop) + 1]
 
 
-def test_without_a_limit_the_context_is_filled(model: MuseGlimmer) -> None:
+def test_without_a_limit_the_context_is_filled(model: Muse) -> None:
     with Engine(model, context=32, threads=1) as engine:
         assert len(asyncio.run(collect(engine, prompt(20)[0]))) == 12
         assert len(asyncio.run(collect(engine, prompt(31)[0], (), SamplingParams(max_tokens=50)))) == 1
@@ -187,7 +187,7 @@ def test_a_loop_that_was_closed_leaves_nothing_behind(engine: Engine) -> None:
     assert len(asyncio.run(collect(engine, *prompt(3), GREEDY))) == 12
 
 
-def test_a_closed_engine_says_so(model: MuseGlimmer) -> None:
+def test_a_closed_engine_says_so(model: Muse) -> None:
     engine = Engine(model, threads=1)
 
     async def close_underneath() -> None:
@@ -203,7 +203,7 @@ def test_a_closed_engine_says_so(model: MuseGlimmer) -> None:
     asyncio.run(close_underneath())
 
 
-def test_a_failure_in_the_thread_reaches_who_waits(model: MuseGlimmer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_in_the_thread_reaches_who_waits(model: Muse, monkeypatch: pytest.MonkeyPatch) -> None:
     with Engine(model, threads=1) as engine:
         monkeypatch.setattr(engine._scheduler.model, "logits", lambda hidden: 1 / 0)
         with pytest.raises(RunError, match="ZeroDivisionError"):
@@ -212,7 +212,7 @@ def test_a_failure_in_the_thread_reaches_who_waits(model: MuseGlimmer, monkeypat
             asyncio.run(collect(engine, prompt(5)[0]))
 
 
-def test_the_caller_s_network_is_left_alone(model: MuseGlimmer) -> None:
+def test_the_caller_s_network_is_left_alone(model: Muse) -> None:
     network = tiny_model()
     with Engine(network, dtype=torch.bfloat16, threads=1) as engine:
         assert len(asyncio.run(collect(engine, prompt(5)[0], (), GREEDY))) == 12

@@ -13,7 +13,7 @@ from polymnia.engine.request import Prompt, Request
 from polymnia.engine.sampling import SamplingParams
 from polymnia.engine.scheduler import Scheduler
 from polymnia.model.cache import KVCache
-from polymnia.model.glimmer import MuseGlimmer
+from polymnia.model.muse import Muse
 
 torch.set_num_threads(1)
 CONTEXT = 64
@@ -31,7 +31,7 @@ PROMPTS = [
 ]
 
 
-def new_scheduler(prefix_bytes: int, model: MuseGlimmer = MODEL) -> Scheduler:
+def new_scheduler(prefix_bytes: int, model: Muse = MODEL) -> Scheduler:
     return Scheduler(model, max_batch=3, context=CONTEXT, prefix_bytes=prefix_bytes)
 
 

@@ -20,13 +20,13 @@ from polymnia.model.accounting import (
     training_flops,
 )
 from polymnia.model.cache import KVCache
-from polymnia.model.config import FULL, SLIDING, MuseGlimmerConfig
-from polymnia.model.glimmer import MuseGlimmer
+from polymnia.model.config import FULL, SLIDING, MuseConfig
+from polymnia.model.muse import Muse
 
 torch.set_num_threads(1)
 
 
-def varied(text: dict[str, Any] | None = None, vision: dict[str, Any] | None = None) -> MuseGlimmerConfig:
+def varied(text: dict[str, Any] | None = None, vision: dict[str, Any] | None = None) -> MuseConfig:
     return replace(
         TINY,
         text_config=replace(TINY.text_config, **(text or {})),
@@ -53,9 +53,9 @@ PARTS = {
 }
 
 
-def network(config: MuseGlimmerConfig) -> MuseGlimmer:
+def network(config: MuseConfig) -> Muse:
     torch.manual_seed(0)
-    return MuseGlimmer(config)
+    return Muse(config)
 
 
 def counted(run: Callable[[], object]) -> int:
@@ -66,10 +66,10 @@ def counted(run: Callable[[], object]) -> int:
 
 
 @pytest.mark.parametrize("config", CONFIGS)
-def test_parameters_by_part(config: MuseGlimmerConfig) -> None:
+def test_parameters_by_part(config: MuseConfig) -> None:
     found = dict.fromkeys(PARTS, 0)
     with torch.device("meta"):
-        model = MuseGlimmer(config)
+        model = Muse(config)
     for name, parameter in model.named_parameters():
         part = next(part for part, words in PARTS.items() if all(word in name for word in words))
         found[part] += parameter.numel()
@@ -79,7 +79,7 @@ def test_parameters_by_part(config: MuseGlimmerConfig) -> None:
 
 @pytest.mark.parametrize("config", CONFIGS)
 @pytest.mark.parametrize("tokens", [5, 40])
-def test_prefill(config: MuseGlimmerConfig, tokens: int) -> None:
+def test_prefill(config: MuseConfig, tokens: int) -> None:
     model, ids = network(config), text_tokens(1, tokens)
     with torch.no_grad():
         found = counted(lambda: model.logits(model.hidden_states(ids)[:, -1]))
@@ -91,7 +91,7 @@ def test_prefill(config: MuseGlimmerConfig, tokens: int) -> None:
 @torch.no_grad()
 @pytest.mark.parametrize("config", CONFIGS)
 @pytest.mark.parametrize("context", [1, 7, 40])
-def test_decoding(config: MuseGlimmerConfig, context: int) -> None:
+def test_decoding(config: MuseConfig, context: int) -> None:
     model, ids = network(config), text_tokens(1, context)
     cache = KVCache(config.text_config, rows=1, capacity=context)
     if context > 1:
@@ -103,7 +103,7 @@ def test_decoding(config: MuseGlimmerConfig, context: int) -> None:
 @torch.no_grad()
 @pytest.mark.parametrize("config", CONFIGS)
 @pytest.mark.parametrize("grid", [(1, 4, 6), (1, 18, 10), (2, 8, 20)])
-def test_pictures(config: MuseGlimmerConfig, grid: Grid) -> None:
+def test_pictures(config: MuseConfig, grid: Grid) -> None:
     model, patches = network(config), grid[0] * grid[1] * grid[2]
     pixels = torch.rand(patches, config.vision_config.patch_dim)
     found = counted(lambda: model.encode_images(pixels, torch.tensor([grid])))
@@ -111,7 +111,7 @@ def test_pictures(config: MuseGlimmerConfig, grid: Grid) -> None:
 
 
 @pytest.mark.parametrize("config", CONFIGS)
-def test_training(config: MuseGlimmerConfig) -> None:
+def test_training(config: MuseConfig) -> None:
     """Packed rows with pictures; the vocabulary only at some positions."""
     model, grids = network(config), [(1, 4, 6), (1, 8, 10)]
     ids = text_tokens(2, 50)
@@ -139,5 +139,5 @@ def test_cache_bytes_by_hand() -> None:
 
 def test_the_published_size() -> None:
     """The family's names give it: Muse Glimmer 30B, and its layers alone are most of that."""
-    config = MuseGlimmerConfig.from_dict({"model_type": "muse_glimmer"})
+    config = MuseConfig.from_dict({"model_type": "muse_glimmer"})
     assert parameters(config).total == pytest.approx(30e9, rel=0.1)

@@ -13,9 +13,9 @@ from safetensors.torch import load_file, save_file
 from model.tiny import TINY, text_tokens, tiny_model
 from polymnia.errors import InputError
 from polymnia.model.checkpoint import load_checkpoint, save_checkpoint, weights_digest
-from polymnia.model.config import MuseGlimmerConfig
-from polymnia.model.glimmer import MuseGlimmer
+from polymnia.model.config import MuseConfig
 from polymnia.model.init import init_weights, position_grid
+from polymnia.model.muse import Muse
 
 
 def test_dtype_as_stored_or_as_asked(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_what_is_not_computed_is_refused(section: str | None, key: str, value: A
     config = TINY.to_dict()
     (config[section] if section else config)[key] = value
     with pytest.raises(InputError, match=key if key != "layer_types" else "layer_types is"):
-        MuseGlimmerConfig.from_dict(config)
+        MuseConfig.from_dict(config)
 
 
 def test_a_folder_that_does_not_fit_is_named(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_a_folder_that_does_not_fit_is_named(tmp_path: Path) -> None:
 
 
 def test_initialisation_is_set_by_its_seed_and_starts_quiet() -> None:
-    first, second, other = (MuseGlimmer(TINY) for _ in range(3))
+    first, second, other = (Muse(TINY) for _ in range(3))
     for model, seed in ((first, 1), (second, 1), (other, 2)):
         init_weights(model, seed)
     assert weights_digest(first) == weights_digest(second) != weights_digest(other)

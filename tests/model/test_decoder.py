@@ -6,19 +6,19 @@ from torch import Tensor
 
 from model.tiny import TINY, text_tokens, tiny_model
 from polymnia.model.cache import KVCache
-from polymnia.model.glimmer import MuseGlimmer
 from polymnia.model.layers import attend
+from polymnia.model.muse import Muse
 
 torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module")
-def model() -> MuseGlimmer:
+def model() -> Muse:
     return tiny_model()
 
 
 @torch.no_grad()
-def test_packed_documents_read_as_if_alone(model: MuseGlimmer) -> None:
+def test_packed_documents_read_as_if_alone(model: Muse) -> None:
     lengths = (11, 3, 14)
     documents = [text_tokens(1, length, seed=length) for length in lengths]
     ids = torch.tensor([[number for number, length in enumerate(lengths) for _ in range(length)]])
@@ -29,13 +29,13 @@ def test_packed_documents_read_as_if_alone(model: MuseGlimmer) -> None:
 
 
 @torch.no_grad()
-def test_padding_with_its_own_document_gives_numbers(model: MuseGlimmer) -> None:
+def test_padding_with_its_own_document_gives_numbers(model: Muse) -> None:
     ids = torch.tensor([[0] * 5 + [-1] * 7])
     assert model(text_tokens(1, 12), document_ids=ids).isfinite().all()
 
 
 @torch.no_grad()
-def test_rows_of_different_lengths_decode_as_if_alone(model: MuseGlimmer) -> None:
+def test_rows_of_different_lengths_decode_as_if_alone(model: Muse) -> None:
     rows = [text_tokens(1, length, seed=length) for length in (4, 21, 9)]
     cache = KVCache(TINY.text_config, rows=4, capacity=40)
     for index, row in enumerate(rows):
@@ -51,7 +51,7 @@ def test_rows_of_different_lengths_decode_as_if_alone(model: MuseGlimmer) -> Non
 
 
 @torch.no_grad()
-def test_several_tokens_for_rows_of_different_lengths(model: MuseGlimmer) -> None:
+def test_several_tokens_for_rows_of_different_lengths(model: Muse) -> None:
     rows = text_tokens(2, 20)
     cache = KVCache(TINY.text_config, rows=2, capacity=40)
     for index, start in enumerate((3, 10)):
@@ -63,7 +63,7 @@ def test_several_tokens_for_rows_of_different_lengths(model: MuseGlimmer) -> Non
     torch.testing.assert_close(logits[1], model(rows[1:])[0, 10:16], rtol=0, atol=1e-5)
 
 
-def test_a_full_cache_is_refused(model: MuseGlimmer) -> None:
+def test_a_full_cache_is_refused(model: Muse) -> None:
     with pytest.raises(ValueError, match="the cache holds 8 tokens"):
         model(text_tokens(1, 9), kv_cache=KVCache(TINY.text_config, rows=1, capacity=8))
 
@@ -91,7 +91,7 @@ def test_a_frozen_network_does_not_see_how_many_rows_there_are() -> None:
 
 
 @pytest.mark.parametrize("length", [6, 30])
-def test_bf16_autocast_follows_fp32_with_gradients(model: MuseGlimmer, length: int) -> None:
+def test_bf16_autocast_follows_fp32_with_gradients(model: Muse, length: int) -> None:
     ids = text_tokens(2, length)
     documents = (torch.arange(length) // 5).expand(2, -1)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -119,7 +119,7 @@ def test_plain_attention_is_the_kernel_s(causal: bool, kv_heads: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # from inside the compiler
-def test_compiles(model: MuseGlimmer) -> None:
+def test_compiles(model: Muse) -> None:
     ids = text_tokens(2, 24)
     documents = (torch.arange(24) // 6).expand(2, -1)
     hidden = torch.compile(model.hidden_states)(ids, document_ids=documents)

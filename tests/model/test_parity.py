@@ -11,8 +11,8 @@ from transformers import MuseGlimmerForConditionalGeneration
 from model.tiny import IMAGE_TOKEN, TINY, text_tokens, tiny_model
 from polymnia.model.cache import KVCache
 from polymnia.model.checkpoint import load_checkpoint, save_checkpoint
-from polymnia.model.config import MuseGlimmerConfig
-from polymnia.model.glimmer import MuseGlimmer
+from polymnia.model.config import MuseConfig
+from polymnia.model.muse import Muse
 
 torch.set_num_threads(1)
 TOLERANCE = 1e-4
@@ -32,7 +32,7 @@ def oracle(folder: Path) -> MuseGlimmerForConditionalGeneration:
 
 
 @pytest.fixture(scope="module")
-def ours(folder: Path) -> MuseGlimmer:
+def ours(folder: Path) -> Muse:
     return load_checkpoint(folder)
 
 
@@ -54,13 +54,13 @@ def worst(ours: Tensor, theirs: Tensor) -> float:
 
 
 @torch.no_grad()
-def test_text_longer_than_the_sliding_window(ours: MuseGlimmer, oracle: MuseGlimmerForConditionalGeneration) -> None:
+def test_text_longer_than_the_sliding_window(ours: Muse, oracle: MuseGlimmerForConditionalGeneration) -> None:
     ids = text_tokens(2, 30)
     assert worst(ours(ids), oracle(input_ids=ids).logits) < TOLERANCE
 
 
 @torch.no_grad()
-def test_text_within_the_sliding_window(ours: MuseGlimmer, oracle: MuseGlimmerForConditionalGeneration) -> None:
+def test_text_within_the_sliding_window(ours: Muse, oracle: MuseGlimmerForConditionalGeneration) -> None:
     ids = text_tokens(2, 8)
     assert worst(ours(ids), oracle(input_ids=ids).logits) < TOLERANCE
 
@@ -75,23 +75,21 @@ def test_text_within_the_sliding_window(ours: MuseGlimmer, oracle: MuseGlimmerFo
         pytest.param([(3, 4, 10)], id="three frames"),
     ],
 )
-def test_pictures(
-    grids: list[tuple[int, int, int]], ours: MuseGlimmer, oracle: MuseGlimmerForConditionalGeneration
-) -> None:
+def test_pictures(grids: list[tuple[int, int, int]], ours: Muse, oracle: MuseGlimmerForConditionalGeneration) -> None:
     ids, pixels, thw = with_pictures(grids)
     theirs = oracle(input_ids=ids, pixel_values=pixels, image_grid_thw=thw).logits
     assert worst(ours(ids, pixels, thw), theirs) < TOLERANCE
 
 
 @torch.no_grad()
-def test_pictures_matter(ours: MuseGlimmer) -> None:
+def test_pictures_matter(ours: Muse) -> None:
     """Or the comparison above would compare nothing."""
     ids, pixels, thw = with_pictures([(1, 10, 20)])
     assert (ours(ids, pixels, thw) - ours(ids, pixels.flip(0), thw))[:, -1].abs().max() > 0.1
 
 
 @torch.no_grad()
-def test_step_by_step_with_the_cache(ours: MuseGlimmer, oracle: MuseGlimmerForConditionalGeneration) -> None:
+def test_step_by_step_with_the_cache(ours: Muse, oracle: MuseGlimmerForConditionalGeneration) -> None:
     ids = text_tokens(2, 30)
     cache = KVCache(TINY.text_config, rows=2, capacity=30)
     chunks = [ids[:, :5], *(ids[:, i : i + 1] for i in range(5, 20)), ids[:, 20:24], ids[:, 24:]]
@@ -129,7 +127,7 @@ def test_a_checkpoint_written_by_transformers(tmp_path: Path, oracle: MuseGlimme
     assert worst(load_checkpoint(tmp_path)(ids), oracle(input_ids=ids).logits) < TOLERANCE
 
 
-def test_gradients_agree(ours: MuseGlimmer, oracle: MuseGlimmerForConditionalGeneration) -> None:
+def test_gradients_agree(ours: Muse, oracle: MuseGlimmerForConditionalGeneration) -> None:
     ids, pixels, thw = with_pictures([(1, 10, 4)])
     ours(ids, pixels, thw).square().mean().backward()
     oracle(input_ids=ids, pixel_values=pixels, image_grid_thw=thw).logits.square().mean().backward()
@@ -144,4 +142,4 @@ def test_gradients_agree(ours: MuseGlimmer, oracle: MuseGlimmerForConditionalGen
 
 
 def test_config_travels_both_ways() -> None:
-    assert MuseGlimmerConfig.from_dict(TINY.to_dict()) == TINY
+    assert MuseConfig.from_dict(TINY.to_dict()) == TINY

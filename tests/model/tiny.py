@@ -3,14 +3,14 @@
 import torch
 from torch import nn
 
-from polymnia.model.config import MuseGlimmerConfig, TextConfig, VisionConfig
-from polymnia.model.glimmer import MuseGlimmer
+from polymnia.model.config import MuseConfig, TextConfig, VisionConfig
+from polymnia.model.muse import Muse
 
 IMAGE_TOKEN = 5
 FIRST_TEXT_TOKEN = 7
 VOCABULARY = 97
 
-TINY = MuseGlimmerConfig(
+TINY = MuseConfig(
     text_config=TextConfig(
         vocab_size=VOCABULARY,
         hidden_size=48,
@@ -42,8 +42,8 @@ TINY = MuseGlimmerConfig(
 )
 
 
-def tiny_model(config: MuseGlimmerConfig = TINY, seed: int = 0) -> MuseGlimmer:
-    model = MuseGlimmer(config).eval()
+def tiny_model(config: MuseConfig = TINY, seed: int = 0) -> Muse:
+    model = Muse(config).eval()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():

@@ -22,7 +22,7 @@ from polymnia.engine.sampling import SamplingParams, TokenStep
 from polymnia.engine.scheduler import EngineStats, Scheduler
 from polymnia.errors import RunError
 from polymnia.model.checkpoint import load_checkpoint, weights_digest
-from polymnia.model.glimmer import MuseGlimmer
+from polymnia.model.muse import Muse
 
 DEFAULT_PREFIX_BYTES = 256 * 2**20
 
@@ -60,7 +60,7 @@ class Engine:
 
     def __init__(
         self,
-        model: MuseGlimmer | Path | str,
+        model: Muse | Path | str,
         *,
         max_batch: int = 32,
         context: int | None = None,
@@ -78,12 +78,12 @@ class Engine:
         """
         self.fingerprint = weights_digest(model)
         """Digest of the weights as given, before any change of dtype."""
-        network = copy.deepcopy(model) if isinstance(model, MuseGlimmer) else load_checkpoint(model)
+        network = copy.deepcopy(model) if isinstance(model, Muse) else load_checkpoint(model)
         self.config = network.config
         longest = self.config.text_config.max_position_embeddings
         self.context = longest if context is None else min(context, longest)
         self._scheduler = Scheduler(
-            network.to(dtype).freeze(), max_batch=max_batch, context=self.context, prefix_bytes=prefix_bytes
+            network.cast(dtype).freeze(), max_batch=max_batch, context=self.context, prefix_bytes=prefix_bytes
         )
         self._streams: dict[Request, _Stream] = {}
         self._inbox: queue.SimpleQueue[_Submit | _Cancel | _Check | _Stop] = queue.SimpleQueue()

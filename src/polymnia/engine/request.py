@@ -9,15 +9,13 @@ from numpy.typing import NDArray
 from polymnia.data.images import ProcessedImage
 from polymnia.engine.sampling import Sampler, SamplingParams
 from polymnia.errors import InputError
-from polymnia.model.config import MuseGlimmerConfig, VisionConfig
+from polymnia.model.config import MuseConfig, VisionConfig
 
 
 class Prompt:
     """Token ids with their pictures."""
 
-    def __init__(
-        self, ids: Sequence[int], images: Sequence[ProcessedImage], config: MuseGlimmerConfig, context: int
-    ) -> None:
+    def __init__(self, ids: Sequence[int], images: Sequence[ProcessedImage], config: MuseConfig, context: int) -> None:
         """`context`: tokens that prompt and answer may have together. Raises InputError."""
         self.ids = np.asarray(ids, dtype=np.int64)
         self.images = tuple(images)

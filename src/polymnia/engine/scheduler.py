@@ -20,7 +20,7 @@ from polymnia.engine.request import Request
 from polymnia.engine.sampling import TokenStep, sample
 from polymnia.engine.slots import Slots
 from polymnia.model.cache import KVCache
-from polymnia.model.glimmer import MuseGlimmer
+from polymnia.model.muse import Muse
 
 _READ_GRANULARITY = 64
 """Tokens; see `KVCache`."""
@@ -50,8 +50,8 @@ class EngineStats:
 
 
 class Scheduler:
-    def __init__(self, model: MuseGlimmer, *, max_batch: int, context: int, prefix_bytes: int) -> None:
-        """`model` is frozen (`MuseGlimmer.freeze`); `context`: tokens a sequence can have."""
+    def __init__(self, model: Muse, *, max_batch: int, context: int, prefix_bytes: int) -> None:
+        """`model` is frozen (`Muse.freeze`); `context`: tokens a sequence can have."""
         self.model = model
         self.max_batch = max_batch
         rows, dtype = Slots.rows_for(max_batch), model.lm_head.weight.dtype

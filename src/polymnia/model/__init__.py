@@ -1,4 +1,4 @@
-"""The network (Muse Glimmer: decoder and vision tower), checkpoints in and out."""
+"""The network (Muse Glimmer and Muse Spark: decoder, vision tower), checkpoints in and out."""
 
 from typing import TYPE_CHECKING, Any
 

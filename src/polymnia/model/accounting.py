@@ -10,7 +10,7 @@ activations: `benchmarks/model.py` measures those. Imports without torch.
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
-from polymnia.model.config import SLIDING, WINDOW, MuseGlimmerConfig, TextConfig, VisionConfig
+from polymnia.model.config import SLIDING, WINDOW, MuseConfig, TextConfig, VisionConfig
 
 Grid = tuple[int, int, int]
 """(frames, patch rows, patch columns) of a picture, as in `image_grid_thw`."""
@@ -37,7 +37,7 @@ class Parameters:
         return sum(asdict(self).values())
 
 
-def parameters(config: MuseGlimmerConfig) -> Parameters:
+def parameters(config: MuseConfig) -> Parameters:
     text = config.text_config
     return Parameters(
         embedding=text.vocab_size * text.hidden_size,
@@ -50,26 +50,24 @@ def parameters(config: MuseGlimmerConfig) -> Parameters:
     )
 
 
-def prefill_flops(config: MuseGlimmerConfig, tokens: int, *, logits: int = 1) -> int:
+def prefill_flops(config: MuseConfig, tokens: int, *, logits: int = 1) -> int:
     """Forward of one sequence without pictures; `logits`: positions at which the vocabulary is computed."""
     text = config.text_config
     return tokens * _token_flops(text) + _score_flops(text, tokens * tokens) + logits * _head_flops(text)
 
 
-def decode_flops(config: MuseGlimmerConfig, context: int) -> int:
+def decode_flops(config: MuseConfig, context: int) -> int:
     """Forward of one token that sees `context` tokens, itself included, logits included."""
     text = config.text_config
     return _token_flops(text) + _score_flops(text, context) + _head_flops(text)
 
 
-def image_flops(config: MuseGlimmerConfig, grid: Grid) -> int:
+def image_flops(config: MuseConfig, grid: Grid) -> int:
     """Forward of one picture through tower, adapter and projection."""
     return _pixel_flops(config, grid) + _tower_flops(config, grid)
 
 
-def training_flops(
-    config: MuseGlimmerConfig, *, rows: int, row_tokens: int, trained: int, grids: Iterable[Grid] = ()
-) -> int:
+def training_flops(config: MuseConfig, *, rows: int, row_tokens: int, trained: int, grids: Iterable[Grid] = ()) -> int:
     """Forward and backward of one batch; `trained`: positions at which the vocabulary is computed.
 
     `grids`: the batch's pictures, whose tokens are among the rows'. An optimizer's products are not counted.
@@ -79,7 +77,7 @@ def training_flops(
     return 3 * decoder + pictures
 
 
-def cache_bytes(config: MuseGlimmerConfig, tokens: int, *, number_bytes: int = 2) -> int:
+def cache_bytes(config: MuseConfig, tokens: int, *, number_bytes: int = 2) -> int:
     """Keys and values of one sequence. A sliding layer needs its window only (`model.cache` keeps all it was given)."""
     text = config.text_config
     held = (min(tokens, text.sliding_window) if kind == SLIDING else tokens for kind in text.layer_types)
@@ -130,17 +128,17 @@ def _tower_matrices(vision: VisionConfig) -> int:
     return 4 * vision.hidden_size**2 + 2 * vision.hidden_size * vision.intermediate_size
 
 
-def _adapter_matrices(config: MuseGlimmerConfig) -> int:
+def _adapter_matrices(config: MuseConfig) -> int:
     inner = config.projector_hidden_size
     return (config.out_hidden_size + inner + config.text_config.hidden_size) * inner
 
 
-def _pixel_flops(config: MuseGlimmerConfig, grid: Grid) -> int:
+def _pixel_flops(config: MuseConfig, grid: Grid) -> int:
     frames, height, width = grid
     return 2 * frames * height * width * config.vision_config.patch_dim * config.vision_config.hidden_size
 
 
-def _tower_flops(config: MuseGlimmerConfig, grid: Grid) -> int:
+def _tower_flops(config: MuseConfig, grid: Grid) -> int:
     """All but the embedding of the pixels; frames are computed one by one."""
     frames, height, width = grid
     vision, patches = config.vision_config, height * width

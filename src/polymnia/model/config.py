@@ -1,21 +1,26 @@
-"""The shape of a Muse Glimmer network, read from and written to a Hugging Face `config.json`.
+"""The shape of a Muse network, read from and written to a Hugging Face `config.json`.
 
-Field names are transformers' (`configuration_muse_glimmer.py`, 5.23), so a config travels unchanged.
-What this implementation does not compute (tied embeddings, biased text layers, dropout, other
-activations or RoPE variants) is refused here rather than ignored. Imports without torch.
+Two architectures: `muse_glimmer` (dense) and `muse_spark` (mixture of experts); the class of the text
+section tells which. Field names are transformers' (5.23), so a config travels unchanged. What this
+implementation does not compute (tied embeddings, biased text layers, dropout, other activations or RoPE
+variants, quantisation) and values of a wrong type are refused here by name. Imports without torch.
 """
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Set
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from types import UnionType
+from typing import Any, NoReturn, TypeVar, get_args, get_origin
 
 from polymnia.errors import InputError
 
 FULL = "full_attention"
 SLIDING = "sliding_attention"
 WINDOW = "window_attention"
+DENSE = "dense"
+SPARSE = "sparse"
 DEFAULT_ROPE_THETA = 10_000.0
 
 
@@ -41,15 +46,16 @@ class VisionConfig:
     """`window_attention` or `full_attention` a layer; empty = every fourth and the last are full."""
 
     def __post_init__(self) -> None:
+        _check_values(self, "vision_config", may_be_zero={"num_hidden_layers"})
         if not self.layer_types:
             last = self.num_hidden_layers - 1
             kinds = tuple(FULL if i % 4 == 3 or i == last else WINDOW for i in range(self.num_hidden_layers))
             object.__setattr__(self, "layer_types", kinds)
-        _check_layer_types("vision_config", self.layer_types, self.num_hidden_layers, {FULL, WINDOW})
+        _check_kinds("vision_config.layer_types", self.layer_types, self.num_hidden_layers, {FULL, WINDOW})
         if self.pos_emb_height != self.pos_emb_width:
             _refuse("vision_config.pos_emb_width", self.pos_emb_width, "a square position grid")
         if self.hidden_size % (4 * self.num_attention_heads):
-            _refuse("vision_config.hidden_size", self.hidden_size, "a multiple of 4 x num_attention_heads")
+            _invalid("vision_config.hidden_size", self.hidden_size, "a multiple of 4 x num_attention_heads")
 
     @property
     def head_dim(self) -> int:
@@ -63,7 +69,7 @@ class VisionConfig:
 
 @dataclass(frozen=True, slots=True)
 class TextConfig:
-    """The decoder."""
+    """The decoder: of Muse Glimmer, and what Spark shares with it."""
 
     vocab_size: int = 202_048
     hidden_size: int = 6656
@@ -86,6 +92,7 @@ class TextConfig:
     qk_scale_factor: float = 3.87
     """On top of 1/sqrt(head_dim), after the weightless norm of Q and K."""
     output_multiplier: float = 0.19611613513818404
+    """On the logits before their cap, and on Spark's router scores."""
     rope_theta: float = DEFAULT_ROPE_THETA
     layer_types: tuple[str, ...] = ()
     """`sliding_attention` or `full_attention` a layer; empty = every fourth, counted back from the last, is full."""
@@ -93,26 +100,91 @@ class TextConfig:
     """Whether a layer rotates Q and K (`layer_rope_theta` in config.json); empty = the sliding default's layers."""
 
     def __post_init__(self) -> None:
+        _check_values(self, "text_config")
         count = self.num_hidden_layers
         is_fourth = tuple((count - 1 - i) % 4 == 0 for i in range(count))
         if not self.layer_types:
             object.__setattr__(self, "layer_types", tuple(FULL if full else SLIDING for full in is_fourth))
         if not self.layer_rope:
             object.__setattr__(self, "layer_rope", tuple(not full for full in is_fourth))
-        _check_layer_types("text_config", self.layer_types, count, {FULL, SLIDING})
+        _check_kinds("text_config.layer_types", self.layer_types, count, {FULL, SLIDING})
         if len(self.layer_rope) != count:
-            _refuse("text_config.layer_rope_theta", list(self.layer_rope), f"{count} entries")
+            _invalid("text_config.layer_rope_theta", list(self.layer_rope), f"{count} entries")
         if self.hidden_size % self.num_attention_heads:
-            _refuse("text_config.hidden_size", self.hidden_size, "a multiple of num_attention_heads")
+            _invalid("text_config.hidden_size", self.hidden_size, "a multiple of num_attention_heads")
         if self.num_attention_heads % self.num_key_value_heads:
-            _refuse("text_config.num_key_value_heads", self.num_key_value_heads, "a divisor of num_attention_heads")
+            _invalid("text_config.num_key_value_heads", self.num_key_value_heads, "a divisor of num_attention_heads")
         if self.head_dim % 2:
-            _refuse("text_config.head_dim", self.head_dim, "an even number")
+            _invalid("text_config.head_dim", self.head_dim, "an even number")
 
 
 @dataclass(frozen=True, slots=True)
-class MuseGlimmerConfig:
+class SparkTextConfig(TextConfig):
+    """The decoder of Muse Spark: its layers hold experts."""
+
+    hidden_size: int = 8192
+    intermediate_size: int = 16_384
+    """Of dense layers."""
+    num_hidden_layers: int = 62
+    num_attention_heads: int = 128
+    num_key_value_heads: int = 16
+    head_dim: int = 64
+    max_position_embeddings: int = 1_048_576
+    qk_scale_factor: float = 5.4730064863875
+    output_multiplier: float = 0.1767766952966369
+    rope_theta: float = 500_000.0
+    moe_hidden_size: int = 4096
+    """Width at which the experts work."""
+    moe_intermediate_size: int = 4096
+    """Inner width of one expert."""
+    num_local_experts: int = 256
+    num_experts_per_tok: int = 8
+    routed_scaling_factor: float = 1.0
+    residual_gate_temperature: float = 0.3
+    mlp_layer_types: tuple[str, ...] = ()
+    """`sparse` (experts) or `dense` a layer; empty = all sparse."""
+
+    def __post_init__(self) -> None:
+        TextConfig.__post_init__(self)
+        if not self.mlp_layer_types:
+            object.__setattr__(self, "mlp_layer_types", (SPARSE,) * self.num_hidden_layers)
+        _check_kinds("text_config.mlp_layer_types", self.mlp_layer_types, self.num_hidden_layers, {DENSE, SPARSE})
+        if self.num_experts_per_tok > self.num_local_experts:
+            _invalid("text_config.num_experts_per_tok", self.num_experts_per_tok, "at most num_local_experts")
+
+
+@dataclass(frozen=True, slots=True)
+class AudioConfig:
+    """The audio tower of Muse Spark, whose weights are kept but not run (`model.audio`)."""
+
+    patch_sizes: tuple[int, ...] = (16, 6, 5, 4)
+    """Samples, then tokens, that each stage joins."""
+    hidden_sizes: tuple[int, ...] = (256, 512, 1024, 2048)
+    depths: tuple[int, ...] = (2, 2, 2, 2)
+    """Blocks a stage."""
+    mlp_ratio: float = 4.0
+    conv_kernel_size: int = 7
+    out_hidden_size: int = 8192
+    """The decoder's width."""
+    hidden_act: str = "gelu"
+    rms_norm_eps: float = 1e-6
+    initializer_range: float = 0.02
+
+    def __post_init__(self) -> None:
+        _check_values(self, "audio_config", may_be_zero={"depths"})
+        if not 0 < len(self.patch_sizes) == len(self.hidden_sizes) == len(self.depths):
+            _invalid("audio_config.depths", list(self.depths), "as many as patch_sizes and hidden_sizes")
+
+
+def silent_audio(width: int) -> AudioConfig:
+    """The smallest tower that a Spark folder can hold: one channel that reads 80 ms at once."""
+    return AudioConfig(patch_sizes=(1920,), hidden_sizes=(1,), depths=(0,), out_hidden_size=width)
+
+
+@dataclass(frozen=True, slots=True)
+class MuseConfig:
     text_config: TextConfig
+    """A `SparkTextConfig` makes the network a Muse Spark."""
     vision_config: VisionConfig
     image_token_id: int = 200_092
     """Placeholder: one a token of image features."""
@@ -120,70 +192,94 @@ class MuseGlimmerConfig:
     out_hidden_size: int = 6144
     """Width of the tower's output after the merge: tower width x merge_size²."""
     projector_hidden_size: int = 4096
+    audio_config: AudioConfig | None = None
+    """Spark alone has one; by default the silent one."""
+    audio_token_id: int = 200_038
 
     def __post_init__(self) -> None:
+        _check_values(self, "", may_be_zero={"image_token_id", "video_token_id", "audio_token_id"})
         merged = self.vision_config.hidden_size * self.vision_config.merge_size**2
         if self.out_hidden_size != merged:
-            _refuse("out_hidden_size", self.out_hidden_size, f"{merged}, the tower's width x merge_size²")
+            _invalid("out_hidden_size", self.out_hidden_size, f"{merged}, the tower's width x merge_size²")
+        if self.is_spark and self.audio_config is None:
+            object.__setattr__(self, "audio_config", silent_audio(self.text_config.hidden_size))
+        if self.audio_config is not None:
+            if not self.is_spark:
+                _refuse("audio_config", self.audio_config, "muse_spark with audio")
+            if self.audio_config.out_hidden_size != self.text_config.hidden_size:
+                _invalid("audio_config.out_hidden_size", self.audio_config.out_hidden_size, "the decoder's hidden_size")
+
+    @property
+    def is_spark(self) -> bool:
+        return isinstance(self.text_config, SparkTextConfig)
+
+    @property
+    def model_type(self) -> str:
+        return "muse_spark" if self.is_spark else "muse_glimmer"
 
     @classmethod
-    def from_dict(cls, config: Mapping[str, Any]) -> "MuseGlimmerConfig":
+    def from_dict(cls, config: Mapping[str, Any]) -> "MuseConfig":
         """From a parsed config.json. Raises InputError for another architecture or an option not computed here."""
-        if config.get("model_type") != "muse_glimmer":
-            _refuse("model_type", config.get("model_type"), '"muse_glimmer"')
-        text, vision = config.get("text_config") or {}, config.get("vision_config") or {}
-        _require(config, "", projector_hidden_act="gelu", tie_word_embeddings=False)
-        _require(
-            text,
-            "text_config.",
-            model_type="muse_glimmer_text",
-            hidden_activation="silu",
-            tie_word_embeddings=False,
-            attention_bias=False,
-            attention_dropout=0.0,
-        )
-        _require(vision, "vision_config.", model_type="muse_glimmer_vision", hidden_act="gelu")
-        rope = text.get("layer_rope_theta")
+        kind = config.get("model_type")
+        if kind not in ("muse_glimmer", "muse_spark"):
+            _refuse("model_type", kind, "'muse_glimmer' and 'muse_spark'")
+        text, vision = _section(config, "text_config"), _section(config, "vision_config")
+        _require(config, "", projector_hidden_act="gelu", tie_word_embeddings=False, quantization_config=None)
+        _require(text, "text_config.", model_type=f"{kind}_text", **_TEXT_CONSTANTS, **_ACTIVATION[kind])
+        _require(vision, "vision_config.", model_type=f"{kind}_vision", hidden_act="gelu")
+        section = SparkTextConfig if kind == "muse_spark" else TextConfig
+        theta = _rope_theta(text, "text_config.", "default", section().rope_theta)
+        own = {name: config[name] for name in _TOP_LEVEL if name in config}
+        if kind == "muse_spark":
+            audio = _section(config, "audio_config")
+            stages = len(audio.get("hidden_sizes") or AudioConfig().hidden_sizes)
+            _require(audio, "audio_config.", model_type="muse_spark_audio", num_hidden_layers=stages)
+            own["audio_config"] = _build(AudioConfig, audio, "audio_config.")
+            own |= {name: config[name] for name in ("audio_token_id",) if name in config}
         return cls(
-            text_config=_build(
-                TextConfig,
-                text,
-                rope_theta=_rope_theta(text, "text_config.", "default"),
-                layer_rope=tuple(bool(theta) for theta in rope) if rope else (),
+            text_config=_build(section, text, "text_config.", rope_theta=theta, layer_rope=_layer_rope(text, theta)),
+            vision_config=_build(
+                VisionConfig,
+                vision,
+                "vision_config.",
+                rope_theta=_rope_theta(vision, "vision_config.", "axial", DEFAULT_ROPE_THETA),
             ),
-            vision_config=_build(VisionConfig, vision, rope_theta=_rope_theta(vision, "vision_config.", "axial")),
-            **{name: config[name] for name in _TOP_LEVEL if name in config},
+            **own,
         )
 
     def to_dict(self) -> dict[str, Any]:
         """What config.json holds, apart from the dtype of the weights (`checkpoint` adds it)."""
+        kind = self.model_type
         text, vision = _listed(asdict(self.text_config)), _listed(asdict(self.vision_config))
         theta, rotated = text.pop("rope_theta"), text.pop("layer_rope")
+        text |= _TEXT_CONSTANTS | _ACTIVATION[kind]
         text |= {
-            "model_type": "muse_glimmer_text",
-            "hidden_activation": "silu",
-            "attention_bias": False,
-            "attention_dropout": 0.0,
-            "tie_word_embeddings": False,
+            "model_type": f"{kind}_text",
             "rope_parameters": {"rope_type": "default", "rope_theta": theta},
             "layer_rope_theta": [theta if used else 0 for used in rotated],
         }
         vision |= {
-            "model_type": "muse_glimmer_vision",
+            "model_type": f"{kind}_vision",
             "hidden_act": "gelu",
             "rope_parameters": {"rope_type": "axial", "rope_theta": vision.pop("rope_theta")},
         }
-        return {
-            "architectures": ["MuseGlimmerForConditionalGeneration"],
-            "model_type": "muse_glimmer",
+        whole = {
+            "architectures": [f"Muse{kind.removeprefix('muse_').title()}ForConditionalGeneration"],
+            "model_type": kind,
             "text_config": text,
             "vision_config": vision,
             "projector_hidden_act": "gelu",
             "tie_word_embeddings": False,
-        } | {name: getattr(self, name) for name in _TOP_LEVEL}
+        }
+        whole |= {name: getattr(self, name) for name in _TOP_LEVEL}
+        if self.audio_config is not None:
+            audio = _listed(asdict(self.audio_config))
+            audio |= {"model_type": "muse_spark_audio", "num_hidden_layers": len(self.audio_config.hidden_sizes)}
+            whole |= {"audio_config": audio, "audio_token_id": self.audio_token_id}
+        return whole
 
 
-def load_config(folder: Path | str) -> MuseGlimmerConfig:
+def load_config(folder: Path | str) -> MuseConfig:
     """From a checkpoint folder's config.json. Raises InputError if it is missing, broken or of another kind."""
     path = Path(folder) / "config.json"
     if not path.is_file():
@@ -194,25 +290,55 @@ def load_config(folder: Path | str) -> MuseGlimmerConfig:
         raise InputError(f"{path} is not JSON ({error}); export the model again.") from None
     if not isinstance(values, dict):
         raise InputError(f"{path} holds no JSON object; export the model again.")
-    return MuseGlimmerConfig.from_dict(values)
+    try:
+        return MuseConfig.from_dict(values)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 _TOP_LEVEL = ("image_token_id", "video_token_id", "out_hidden_size", "projector_hidden_size")
-_Section = TypeVar("_Section", TextConfig, VisionConfig)
+_TEXT_CONSTANTS = {"tie_word_embeddings": False, "attention_bias": False, "attention_dropout": 0.0}
+_ACTIVATION = {"muse_glimmer": {"hidden_activation": "silu"}, "muse_spark": {"hidden_act": "silu"}}
+_Section = TypeVar("_Section", TextConfig, SparkTextConfig, VisionConfig, AudioConfig)
 
 
-def _build(section: type[_Section], values: Mapping[str, Any], **own: Any) -> _Section:
+def _section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    section = config.get(name) or {}
+    if not isinstance(section, Mapping):
+        _invalid(name, section, "an object")
+    return section
+
+
+def _build(section: type[_Section], values: Mapping[str, Any], where: str, **own: Any) -> _Section:
     """The section's fields out of `values`; keys that transformers writes for other purposes are left."""
-    names = {field.name for field in fields(section)} - own.keys()
-    found: dict[str, Any] = {name: values[name] for name in names if name in values}
-    found = {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
-    return section(**found, **own)
+    found = dict(own)
+    for field in fields(section):
+        value = values.get(field.name)
+        if field.name in own or field.name not in values:
+            continue
+        if field.type == tuple[str, ...]:  # null means the default, as an absent key does
+            value = () if value is None else value
+        found[field.name] = tuple(value) if isinstance(value, list) else value
+    return section(**found)
 
 
-def _rope_theta(values: Mapping[str, Any], where: str, kind: str) -> float:
-    rope = values.get("rope_parameters") or {}
+def _rope_theta(values: Mapping[str, Any], where: str, kind: str, default: float) -> float:
+    rope = _section(values, "rope_parameters")
     _require(rope, f"{where}rope_parameters.", rope_type=kind)
-    return float(rope.get("rope_theta", DEFAULT_ROPE_THETA))
+    theta = rope.get("rope_theta", default)
+    if not _fits(theta, float) or theta <= 0:
+        _invalid(f"{where}rope_parameters.rope_theta", theta, "a positive number")
+    return float(theta)
+
+
+def _layer_rope(text: Mapping[str, Any], theta: float) -> tuple[bool, ...]:
+    """Which layers rotate, out of a list that holds the one theta or 0."""
+    thetas = text.get("layer_rope_theta")
+    if not thetas:
+        return ()
+    if not isinstance(thetas, list) or not all(each in (0, theta) for each in thetas):
+        _refuse("text_config.layer_rope_theta", thetas, f"a list of 0 and rope_theta, {theta}")
+    return tuple(each != 0 for each in thetas)
 
 
 def _require(values: Mapping[str, Any], where: str, **wanted: Any) -> None:
@@ -221,13 +347,52 @@ def _require(values: Mapping[str, Any], where: str, **wanted: Any) -> None:
             _refuse(where + name, values[name], repr(value))
 
 
-def _check_layer_types(where: str, kinds: tuple[str, ...], count: int, known: set[str]) -> None:
+def _check_kinds(key: str, kinds: tuple[str, ...], count: int, known: Set[str]) -> None:
     if len(kinds) != count or not set(kinds) <= known:
-        _refuse(f"{where}.layer_types", list(kinds), f"{count} entries out of {sorted(known)}")
+        _invalid(key, list(kinds), f"{count} entries out of {sorted(known)}")
 
 
-def _refuse(key: str, value: object, wanted: str) -> None:
-    raise InputError(f"config.json: {key} is {value!r}, but this implementation computes only {wanted}.")
+def _check_values(section: Any, where: str, may_be_zero: Set[str] = frozenset()) -> None:
+    """Each field's type; numbers are positive, but for token ids and what `may_be_zero`."""
+    for field in fields(section):
+        value, key = getattr(section, field.name), f"{where}.{field.name}".lstrip(".")
+        if not _fits(value, field.type):
+            _invalid(key, value, _words(field.type))
+        least = 0 if field.name in may_be_zero or field.name.endswith("token_id") else 1
+        for number in value if isinstance(value, tuple) else (value,):
+            if (type(number) is int and number < least) or (type(number) is float and number <= 0):
+                _invalid(key, value, "a positive number" if least else "0 or a positive number")
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    if get_origin(kind) is tuple:
+        return isinstance(value, tuple) and all(_fits(each, get_args(kind)[0]) for each in value)
+    if isinstance(kind, UnionType):
+        return any(_fits(value, each) for each in get_args(kind))
+    if kind is float:
+        return type(value) in (int, float) and math.isfinite(value)
+    return type(value) is kind if kind in (int, bool) else isinstance(value, kind)
+
+
+def _words(kind: Any) -> str:
+    """A type as a reader of JSON knows it."""
+    if isinstance(kind, UnionType):
+        return " or ".join(_words(each) for each in get_args(kind))
+    if get_origin(kind) is tuple:
+        return f"a list of {_words(get_args(kind)[0])}".replace("of an ", "of ").replace("of a ", "of ") + "s"
+    names = {int: "an integer", float: "a number", str: "a string", type(None): "null"}
+    return names.get(kind, getattr(kind, "__name__", str(kind)))
+
+
+def _invalid(key: str, value: object, wanted: str) -> NoReturn:
+    raise InputError(f"{key} is {value!r}, it must be {wanted}: correct it, or export the checkpoint again")
+
+
+def _refuse(key: str, value: object, wanted: str) -> NoReturn:
+    raise InputError(
+        f"{key} is {value!r}, this implementation computes only {wanted}: "
+        "name another checkpoint, or the endpoint of an engine that runs this one"
+    )
 
 
 def _listed(values: dict[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,10 @@ One attention path serves training (packed documents), prefill and cached decodi
 `Context` made once a forward. Letters in shapes: B rows, T new tokens, L visible tokens, H query heads,
 K key-value heads, D head_dim. Facts of the layout (each has a test): Q and K are RMS-normalised without
 weights and Q is scaled by `qk_scale_factor`; full layers have no RoPE; block norms are 1 + weight, the
-final norm is plain. Does not cover dropout, biases or RoPE scaling (`model.config` refuses them).
+final norm is plain. Spark differs in this: heads are normalised before the output gate, the norms after a
+block are weightless (attention) or scale first (feed-forward), gates join block and residual, and the
+feed-forward is experts (`model.experts`). Does not cover dropout, biases or RoPE scaling (`model.config`
+refuses them).
 """
 
 from typing import NamedTuple
@@ -14,11 +17,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from polymnia.model.cache import KVCache
-from polymnia.model.config import SLIDING, TextConfig
+from polymnia.model.config import SLIDING, SPARSE, SparkTextConfig, TextConfig
+from polymnia.model.experts import MixtureOfExperts
 from polymnia.model.layers import (
     CenteredRMSNorm,
     FusedLinear,
+    InputScaledRMSNorm,
     Linear,
+    PlainRMSNorm,
     RMSNorm,
     attend,
     inverse_frequencies,
@@ -55,6 +61,7 @@ class TextAttention(nn.Module):
         self.scale = config.qk_scale_factor * config.head_dim**-0.5
         self.sliding = config.layer_types[layer] == SLIDING
         self.rope = config.layer_rope[layer]
+        self.norm_heads = isinstance(config, SparkTextConfig)
         queries, keys = self.heads * self.head_dim, self.kv_heads * self.head_dim
         self.q_proj = nn.Linear(config.hidden_size, queries, bias=False)
         self.k_proj = nn.Linear(config.hidden_size, keys, bias=False)
@@ -77,6 +84,8 @@ class TextAttention(nn.Module):
             key, value = context.cache.write(self.layer, context.write_at, key, value, context.total)
         mask = context.sliding_mask if self.sliding else context.mask
         mixed = attend(query, key, value, mask, causal=mask is None and context.causal, scale=self.scale)
+        if self.norm_heads:
+            mixed = rms_norm(mixed, self.eps)  # (B, T, H, D)
         out: Tensor = self.o_proj(mixed.reshape(rows, new, self.heads * dim) * torch.sigmoid(gate))
         return out
 
@@ -95,20 +104,61 @@ class TextMLP(nn.Module):
         return out
 
 
+class ResidualSum(nn.Module):
+    """Glimmer's way to join a block's output and what went around it."""
+
+    def forward(self, residual: Tensor, x: Tensor) -> Tensor:
+        return residual + x
+
+
+class ResidualGate(nn.Module):
+    """Spark's way: a learned share `new` of the block and `old` of the residual, per dimension, in fp32.
+
+    new = sigmoid(gate / temperature) and old² = (1 - new)(1 + new) = 1 - new², so independent parts of size 1
+    join to size 1.
+    """
+
+    LEAST = 1e-3
+    """Of old²."""
+
+    def __init__(self, config: SparkTextConfig) -> None:
+        super().__init__()
+        self.temperature = config.residual_gate_temperature
+        self.gate = nn.Parameter(torch.zeros(config.hidden_size))
+
+    def forward(self, residual: Tensor, x: Tensor) -> Tensor:
+        gate = self.gate.float() / self.temperature
+        new = torch.sigmoid(gate)
+        old = (torch.sigmoid(-gate) * (1 + new)).clamp(min=self.LEAST).sqrt()
+        return (old * residual + new * x).to(residual.dtype)
+
+
 class TextLayer(nn.Module):
     def __init__(self, config: TextConfig, layer: int) -> None:
         super().__init__()
-        width = config.hidden_size
+        width, post_eps = config.hidden_size, config.post_norm_eps
         self.self_attn = TextAttention(config, layer)
-        self.mlp = TextMLP(config)
         self.input_layernorm = CenteredRMSNorm(width, config.rms_norm_eps)
-        self.post_attention_layernorm = CenteredRMSNorm(width, config.post_norm_eps)
         self.pre_feedforward_layernorm = CenteredRMSNorm(width, config.rms_norm_eps)
-        self.post_feedforward_layernorm = CenteredRMSNorm(width, config.post_norm_eps)
+        if isinstance(config, SparkTextConfig):
+            sparse = config.mlp_layer_types[layer] == SPARSE
+            self.mlp: nn.Module = MixtureOfExperts(config) if sparse else TextMLP(config)
+            self.post_attention_layernorm: nn.Module = PlainRMSNorm(post_eps)
+            self.post_feedforward_layernorm: nn.Module = InputScaledRMSNorm(width, post_eps)
+            self.post_attention_residual_gate: nn.Module = ResidualGate(config)
+            self.post_feedforward_residual_gate: nn.Module = ResidualGate(config)
+        else:
+            self.mlp = TextMLP(config)
+            self.post_attention_layernorm = CenteredRMSNorm(width, post_eps)
+            self.post_feedforward_layernorm = CenteredRMSNorm(width, post_eps)
+            self.post_attention_residual_gate = ResidualSum()
+            self.post_feedforward_residual_gate = ResidualSum()
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
-        x = x + self.post_attention_layernorm(self.self_attn(self.input_layernorm(x), context))
-        out: Tensor = x + self.post_feedforward_layernorm(self.mlp(self.pre_feedforward_layernorm(x)))
+        new = self.post_attention_layernorm(self.self_attn(self.input_layernorm(x), context))
+        x = self.post_attention_residual_gate(x, new)
+        new = self.post_feedforward_layernorm(self.mlp(self.pre_feedforward_layernorm(x)))
+        out: Tensor = self.post_feedforward_residual_gate(x, new)
         return out
 
 

@@ -9,7 +9,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from polymnia.model.glimmer import MuseGlimmer
+from polymnia.model.muse import Muse
 
 HEAD_STD = 0.005
 """Logits start near zero: their spread is HEAD_STD * sqrt(width) * output_multiplier."""
@@ -18,7 +18,7 @@ POSITION_RMS = 0.3
 
 
 @torch.no_grad()
-def init_weights(model: MuseGlimmer, seed: int) -> None:
+def init_weights(model: Muse, seed: int) -> None:
     """Sets every parameter in place; the same seed gives the same weights."""
     generator = torch.Generator().manual_seed(seed)
     tower = model.model.vision_tower

@@ -44,6 +44,32 @@ class CenteredRMSNorm(nn.Module):
         return rms_norm(x, self.eps, self.weight.float() + 1.0)
 
 
+class InputScaledRMSNorm(nn.Module):
+    """Spark's norm after experts and blocks: the gain, 1 + weight, comes before the division by the size.
+
+    The scaled input is rounded to the caller's dtype in between, as the published family does.
+    """
+
+    def __init__(self, width: int, eps: float) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.zeros(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return rms_norm((x.float() * (self.weight.float() + 1.0)).to(x.dtype), self.eps)
+
+
+class PlainRMSNorm(nn.Module):
+    """Without a gain."""
+
+    def __init__(self, eps: float) -> None:
+        super().__init__()
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return rms_norm(x, self.eps)
+
+
 def inverse_frequencies(dim: int, theta: float) -> Tensor:
     """(dim / 2,): the angle by which pair i turns from one position to the next (RoFormer, 2104.09864)."""
     return 1.0 / theta ** (torch.arange(0, dim, 2, dtype=torch.float32) / dim)

@@ -6,6 +6,8 @@ Layout facts, each with a test: the first quarter of a head turns with x, the se
 family counts; attention sees differences only); the position grid is resampled like `grid_sample` with
 align_corners=False and zeros outside; windows are `pos_emb_height` patches square, cut from the top left; the
 shuffle puts the four patches of a token innermost. A picture of several frames is treated frame by frame.
+Spark reads the position grid as if height and width were exchanged, without turning the patches' order
+(`exchanged`): patch number n stands at row n // height, column n % height.
 """
 
 from typing import NamedTuple
@@ -14,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from polymnia.model.config import WINDOW, MuseGlimmerConfig, VisionConfig
+from polymnia.model.config import WINDOW, MuseConfig, VisionConfig
 from polymnia.model.layers import FusedLinear, Linear, attend, inverse_frequencies, rotate, split
 
 _CACHED_GRIDS = 256
@@ -105,9 +107,9 @@ class PatchEmbedder(nn.Module):
 
 
 class VisionTower(nn.Module):
-    def __init__(self, config: VisionConfig) -> None:
+    def __init__(self, config: VisionConfig, *, exchanged: bool = False) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.exchanged = config, exchanged
         self.patch_embedder = PatchEmbedder(config)
         self.ln_pre = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.layers = nn.ModuleList(VisionLayer(config, kind == WINDOW) for kind in config.layer_types)
@@ -154,14 +156,14 @@ class VisionTower(nn.Module):
                 raise ValueError(f"a grid of {grid} patches cannot be merged {self.config.merge_size}x")
             while len(self._tables) >= _CACHED_GRIDS:
                 self._tables.pop(next(iter(self._tables)))
-            self._tables[key] = grid_tables(self.config, grid, device)
+            self._tables[key] = grid_tables(self.config, grid, device, self.exchanged)
         return self._tables[key]
 
 
 class VisionAdapter(nn.Module):
     """Two layers between the tower and the projection into the decoder's width; no biases."""
 
-    def __init__(self, config: MuseGlimmerConfig) -> None:
+    def __init__(self, config: MuseConfig) -> None:
         super().__init__()
         self.fc1 = Linear(config.out_hidden_size, config.projector_hidden_size, bias=False)
         self.fc2 = Linear(config.projector_hidden_size, config.projector_hidden_size, bias=False)
@@ -170,14 +172,13 @@ class VisionAdapter(nn.Module):
         return F.gelu(self.fc2(F.gelu(self.fc1(x))))
 
 
-def grid_tables(config: VisionConfig, grid: tuple[int, int], device: torch.device) -> GridTables:
+def grid_tables(
+    config: VisionConfig, grid: tuple[int, int], device: torch.device, exchanged: bool = False
+) -> GridTables:
     height, width = grid
     side = config.pos_emb_height
-    rows, columns = torch.arange(height).repeat_interleave(width), torch.arange(width).repeat(height)  # (N,)
-    row_taps, row_weights = _axis_taps(height, side)
-    column_taps, column_weights = _axis_taps(width, side)
-    taps = (row_taps[rows][:, :, None] * side + column_taps[columns][:, None]).flatten(1)
-    weights = (row_weights[rows][:, :, None] * column_weights[columns][:, None]).flatten(1)
+    taps, weights = _position_taps((width, height) if exchanged else grid, side)
+    rows, columns = _places(grid)
 
     window = (rows // side) * -(-width // side) + columns // side
     windows = tuple(torch.bincount(window).tolist())
@@ -190,6 +191,21 @@ def grid_tables(config: VisionConfig, grid: tuple[int, int], device: torch.devic
     restore = None if order is None else torch.argsort(order).to(device)
     order = None if order is None else order.to(device)
     return GridTables(taps.to(device), weights.to(device), cos, sin, order, restore, windows)
+
+
+def _places(grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Row and column of each patch, (N,) each."""
+    height, width = grid
+    return torch.arange(height).repeat_interleave(width), torch.arange(width).repeat(height)
+
+
+def _position_taps(grid: tuple[int, int], side: int) -> tuple[Tensor, Tensor]:
+    rows, columns = _places(grid)
+    row_taps, row_weights = _axis_taps(grid[0], side)
+    column_taps, column_weights = _axis_taps(grid[1], side)
+    taps = (row_taps[rows][:, :, None] * side + column_taps[columns][:, None]).flatten(1)
+    weights = (row_weights[rows][:, :, None] * column_weights[columns][:, None]).flatten(1)
+    return taps, weights  # (N, 4) each
 
 
 def _axis_taps(size: int, side: int) -> tuple[Tensor, Tensor]:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from polymnia.errors import RunError
 from polymnia.model.accounting import training_flops
-from polymnia.model.glimmer import MuseGlimmer
+from polymnia.model.muse import Muse
 from polymnia.train.config import Metrics, TrainConfig
 from polymnia.train.loss import AuxHead, Losses, losses
 from polymnia.train.optim import Optimizers
@@ -32,7 +32,7 @@ from polymnia.train.window import Window
 class Trainer:
     """One run in memory. Build it, perhaps `load`, iterate `run`."""
 
-    def __init__(self, config: TrainConfig, model: MuseGlimmer, make_example: Maker, folder: Path) -> None:
+    def __init__(self, config: TrainConfig, model: Muse, make_example: Maker, folder: Path) -> None:
         if config.device == "cpu":
             keep_memory()
             torch.set_num_threads(config.threads or torch.get_num_threads())

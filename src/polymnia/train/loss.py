@@ -53,7 +53,7 @@ def token_loss(logits_of: Callable[[Tensor], Tensor], hidden: Tensor, targets: T
 def losses(
     model: Any, batch: Batch, head: AuxHead | None, with_aux: bool = True, *, token_loss: Any = token_loss
 ) -> Losses:
-    """All losses of a batch. `model`: `encode_images`, `hidden_states` and `logits` of `MuseGlimmer`."""
+    """All losses of a batch. `model`: `encode_images`, `hidden_states` and `logits` of `Muse`."""
     features = None
     if len(batch.image_grid_thw):
         features = model.encode_images(batch.pixel_values, batch.image_grid_thw)

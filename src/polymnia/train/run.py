@@ -21,14 +21,14 @@ import torch
 
 from polymnia.errors import RunError
 from polymnia.model.checkpoint import save_checkpoint, weights_digest
-from polymnia.model.glimmer import MuseGlimmer
+from polymnia.model.muse import Muse
 from polymnia.train.config import TrainConfig
 from polymnia.train.loop import Trainer
 from polymnia.train.packing import Maker
 
 
 class TrainResult(NamedTuple):
-    model: MuseGlimmer
+    model: Muse
     """With the better of the final and the averaged weights, fp32."""
     finished: bool
     """False: interrupted; the state is saved and resume goes on."""
@@ -38,7 +38,7 @@ class TrainResult(NamedTuple):
 
 def train(
     config: TrainConfig,
-    model: MuseGlimmer,
+    model: Muse,
     make_example: Maker,
     *,
     runs: Path = Path("runs"),
@@ -74,7 +74,7 @@ def train(
     return TrainResult(model, finished, run_card(trainer))
 
 
-def export(model: MuseGlimmer, folder: Path, *, card: dict[str, Any], assets: Path | None = None) -> None:
+def export(model: Muse, folder: Path, *, card: dict[str, Any], assets: Path | None = None) -> None:
     """Writes a checkpoint folder in bf16 that needs nothing else, and its card.json with the weights digest.
 
     `assets`: a folder whose files (tokenizer, template, processor, generation config) are copied along.
@@ -83,7 +83,7 @@ def export(model: MuseGlimmer, folder: Path, *, card: dict[str, Any], assets: Pa
     for file in sorted(assets.iterdir()) if assets and assets != folder else ():
         if file.is_file() and file.suffix in {".json", ".jinja"}:
             shutil.copyfile(file, folder / file.name)
-    save_checkpoint(model.to(torch.bfloat16), folder)
+    save_checkpoint(model.cast(torch.bfloat16), folder)
     whole = {**card, "parameters": model.num_parameters(), "weights_digest": weights_digest(folder)}
     (folder / "card.json").write_text(json.dumps(whole, indent=2, sort_keys=True) + "\n")
 

@@ -1,15 +1,19 @@
-"""Muse Glimmer whole: the tower's image tokens and the text in one decoder, logits out.
+"""A Muse network whole: the tower's image tokens and the text in one decoder, logits out.
 
-Parameter names are the tensor names of transformers' `MuseGlimmerForConditionalGeneration`, so checkpoints
-need no mapping. This module does not know how it is trained, sharded, loaded or decoded.
+One class for both architectures; the config decides (`config.is_spark`). Parameter names are the tensor names
+of transformers' `MuseGlimmerForConditionalGeneration` and `MuseSparkForConditionalGeneration`, so checkpoints
+need no mapping. This module does not know how it is trained, sharded, loaded or decoded. Audio is not run.
 """
 
 import torch
 from torch import Tensor, nn
 
+from polymnia.errors import InputError
+from polymnia.model.audio import AudioTower
 from polymnia.model.cache import KVCache
-from polymnia.model.config import MuseGlimmerConfig
-from polymnia.model.decoder import TextModel
+from polymnia.model.config import MuseConfig
+from polymnia.model.decoder import ResidualGate, TextModel
+from polymnia.model.experts import Experts, Router
 from polymnia.model.layers import FusedLinear, Linear, rms_norm
 from polymnia.model.vision import VisionAdapter, VisionTower
 
@@ -17,18 +21,20 @@ from polymnia.model.vision import VisionAdapter, VisionTower
 class _Core(nn.Module):
     """Everything but the output head; exists for the `model.` prefix of the tensor names."""
 
-    def __init__(self, config: MuseGlimmerConfig) -> None:
+    def __init__(self, config: MuseConfig) -> None:
         super().__init__()
-        self.vision_tower = VisionTower(config.vision_config)
+        self.vision_tower = VisionTower(config.vision_config, exchanged=config.is_spark)
         self.language_model = TextModel(config.text_config)
         self.vision_adapter = VisionAdapter(config)
         self.vision_projection = Linear(config.projector_hidden_size, config.text_config.hidden_size, bias=False)
+        if config.audio_config is not None:
+            self.audio_tower = AudioTower(config.audio_config)
 
 
-class MuseGlimmer(nn.Module):
+class Muse(nn.Module):
     """Letters in shapes: B rows, T tokens."""
 
-    def __init__(self, config: MuseGlimmerConfig) -> None:
+    def __init__(self, config: MuseConfig) -> None:
         super().__init__()
         self.config = config
         self.model = _Core(config)
@@ -45,7 +51,10 @@ class MuseGlimmer(nn.Module):
         document_ids: Tensor | None = None,
         kv_cache: KVCache | None = None,
     ) -> Tensor:
-        """Logits (B, T, vocab) after each of `input_ids` (B, T). Pictures come as pixels or as ready features."""
+        """Logits (B, T, vocab) after each of `input_ids` (B, T). Pictures come as pixels or as ready features.
+
+        Raises InputError for audio placeholders.
+        """
         if pixel_values is not None:
             if image_grid_thw is None or image_features is not None:
                 raise ValueError("pixel_values come with image_grid_thw and without image_features")
@@ -62,7 +71,8 @@ class MuseGlimmer(nn.Module):
     def encode_images(self, pixel_values: Tensor, image_grid_thw: Tensor) -> Tensor:
         """Packed patches (patches, patch_dim) of images with grids (images, 3) -> (image_tokens, width).
 
-        Tokens follow the images' order, row by row within each.
+        Tokens follow the images' order, row by row within each. A video is an image of several frames: each is
+        encoded on its own.
         """
         frames = [(height, width) for count, height, width in image_grid_thw.tolist() for _ in range(count)]
         tower = self.model.vision_tower(pixel_values, frames)
@@ -80,7 +90,7 @@ class MuseGlimmer(nn.Module):
     ) -> Tensor:
         """(B, T) tokens -> (B, T, width) after the final norm.
 
-        image_features: (image_tokens, width), put where `image_token_id` stands, in order.
+        image_features: (image_tokens, width), put where `image_token_id` or `video_token_id` stands, in order.
         position_ids: (B, T), for RoPE only; by default they count on from the cache's lengths, or from 0.
         document_ids: (B, T) integers for packed training: a token sees only earlier ones of its own document.
             Documents are contiguous; padding needs an id of its own.
@@ -90,6 +100,7 @@ class MuseGlimmer(nn.Module):
         decoder = self.model.language_model
         if kv_cache is not None and (document_ids is not None or len(kv_cache.lengths) != len(input_ids)):
             raise ValueError("a cache needs one row a sequence and excludes document_ids")
+        self._refuse_audio(input_ids)
         x = decoder.embed(input_ids)
         if image_features is not None:
             x = self._place(x, input_ids, image_features)
@@ -107,17 +118,33 @@ class MuseGlimmer(nn.Module):
     def num_parameters(self) -> int:
         return sum(parameter.numel() for parameter in self.parameters())
 
-    def freeze(self) -> "MuseGlimmer":
+    def cast(self, dtype: torch.dtype) -> "Muse":
+        """All weights to `dtype` in place, but for Spark's routers and residual gates, which stay in fp32."""
+        for module in self.modules():
+            wanted = torch.float32 if isinstance(module, Router | ResidualGate) else dtype
+            for tensor in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
+                tensor.data = tensor.data.to(wanted)
+        return self
+
+    def freeze(self) -> "Muse":
         """For inference alone: no gradients, and weights laid out for the kernels as they are now."""
         self.eval().requires_grad_(False)
         for module in self.modules():
             for layer in (module, getattr(module, "fused", None)):
-                if isinstance(layer, Linear | FusedLinear):
+                if isinstance(layer, Linear | FusedLinear | Router | Experts):
                     layer.freeze()
         return self
 
     def _place(self, x: Tensor, input_ids: Tensor, features: Tensor) -> Tensor:
-        places = input_ids == self.config.image_token_id  # (B, T)
+        places = (input_ids == self.config.image_token_id) | (input_ids == self.config.video_token_id)  # (B, T)
         if not torch.compiler.is_compiling() and (count := int(places.sum())) != len(features):
             raise ValueError(f"{count} image placeholders, but {len(features)} image features")
         return x.masked_scatter(places[..., None], features.to(x.dtype))
+
+    def _refuse_audio(self, input_ids: Tensor) -> None:
+        audio = self.config.audio_token_id
+        if self.config.is_spark and not torch.compiler.is_compiling() and (input_ids == audio).any():
+            raise InputError(
+                f"the input holds audio (token {audio}), and the audio tower is not run here: "
+                "leave the audio out, or name the endpoint of an engine that hears"
+            )

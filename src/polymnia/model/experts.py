@@ -1,0 +1,128 @@
+"""Muse Spark's feed-forward: a router sends each token to a few experts, which work in a narrower width.
+
+Experts are computed in groups: (token, expert) pairs are sorted by expert, and each expert multiplies its run
+of rows once; no loop over tokens. The router balances itself without an auxiliary loss (arXiv 2408.15664): a
+bias on each expert's score takes part in the choice alone, and `balance` moves it against the expert's load.
+Letters in shapes: N tokens, k experts a token, E experts, D width of the experts, I their inner width.
+Does not cover experts spread over several devices.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from polymnia.model.config import SparkTextConfig
+from polymnia.model.layers import CenteredRMSNorm, InputScaledRMSNorm, Linear, PackedLinear, split
+
+BALANCE_RATE = 1e-3
+"""How far a step moves an expert's bias, beside scores of 0 to 1 (the paper's value)."""
+
+
+class Router(nn.Module):
+    """Scores in fp32 whatever the network's dtype: near ties decide where a token goes."""
+
+    def __init__(self, config: SparkTextConfig) -> None:
+        super().__init__()
+        self.chosen = config.num_experts_per_tok
+        self.multiplier, self.scaling = config.output_multiplier, config.routed_scaling_factor
+        self.weight = nn.Parameter(torch.zeros(config.num_local_experts, config.hidden_size))
+        self.register_buffer("e_score_correction_bias", torch.zeros(config.num_local_experts))
+        self.e_score_correction_bias: Tensor
+        # Its own device: it is not in the checkpoint that fills a network made on "meta".
+        self.register_buffer("loads", torch.zeros(config.num_local_experts, device="cpu"), persistent=False)
+        self.loads: Tensor
+        """Tokens that each expert got in training since the last `balance`."""
+        self.packed: PackedLinear | None = None
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, width) -> experts and their weights, (N, k) each; weights add up to `routed_scaling_factor`."""
+        with torch.autocast(x.device.type, enabled=False):
+            weight = self.weight.float()
+            logits = F.linear(x.float(), weight) if self.packed is None else self.packed(x.float())
+            scores = torch.sigmoid(logits * self.multiplier)  # (N, E)
+        biased = scores.detach() + self.e_score_correction_bias.float()
+        choice = biased.topk(self.chosen, dim=-1, sorted=False).indices
+        if self.training:
+            self.loads += loads(choice, len(self.loads))
+        chosen = scores.gather(1, choice)
+        return choice, chosen / (chosen.sum(-1, keepdim=True) + 1e-15) * self.scaling
+
+    def freeze(self) -> None:
+        self.packed = PackedLinear(self.weight.float(), None)
+
+
+class Experts(nn.Module):
+    """E gated MLPs as two stacks of matrices."""
+
+    def __init__(self, config: SparkTextConfig) -> None:
+        super().__init__()
+        count, width, inner = config.num_local_experts, config.moe_hidden_size, config.moe_intermediate_size
+        self.gate_up_proj = nn.Parameter(torch.zeros(count, 2 * inner, width))
+        self.down_proj = nn.Parameter(torch.zeros(count, width, inner))
+        self.post_expert_norm = InputScaledRMSNorm(width, config.post_norm_eps)
+        self.packed: tuple[list[PackedLinear], list[PackedLinear]] | None = None
+
+    def forward(self, x: Tensor, choice: Tensor, weights: Tensor) -> Tensor:
+        """x: (N, D); choice, weights: (N, k) -> (N, D), each token's weighted sum over its experts."""
+        (tokens, width), chosen = x.shape, choice.shape[1]
+        order = choice.flatten().argsort(stable=True)  # (N k,): pairs by expert, by token within
+        counts = loads(choice, len(self.gate_up_proj))
+        pairs = x.index_select(0, order // chosen)  # (N k, D)
+        packed = self.packed or (None, None)
+        gate, up = grouped_linear(pairs, self.gate_up_proj, counts, packed[0]).chunk(2, dim=-1)
+        out = grouped_linear(F.silu(gate) * up, self.down_proj, counts, packed[1])
+        out = self.post_expert_norm(out)
+        back = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
+        out = out.index_select(0, back).view(tokens, chosen, width)
+        mixed: Tensor = (out * weights[..., None]).sum(1).to(x.dtype)
+        return mixed
+
+    def freeze(self) -> None:
+        self.packed = (
+            [PackedLinear(weight, None) for weight in self.gate_up_proj],
+            [PackedLinear(weight, None) for weight in self.down_proj],
+        )
+
+
+class MixtureOfExperts(nn.Module):
+    def __init__(self, config: SparkTextConfig) -> None:
+        super().__init__()
+        width, narrow = config.hidden_size, config.moe_hidden_size
+        self.gate = Router(config)
+        self.pre_expert_proj = Linear(width, narrow, bias=False)
+        self.pre_expert_norm = CenteredRMSNorm(narrow, config.rms_norm_eps)
+        self.experts = Experts(config)
+        self.post_expert_proj = Linear(narrow, width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        flat = x.reshape(-1, x.shape[-1])  # (N, width)
+        choice, weights = self.gate(flat)
+        pooled = self.pre_expert_norm(self.pre_expert_proj(flat))  # (N, D)
+        out: Tensor = self.post_expert_proj(self.experts(pooled, choice, weights))
+        return out.view(x.shape)
+
+
+def grouped_linear(x: Tensor, weight: Tensor, counts: Tensor, packed: list[PackedLinear] | None = None) -> Tensor:
+    """x: (rows, in), the first `counts[0]` rows for expert 0 and so on; weight: (E, out, in) -> (rows, out)."""
+    sizes: list[int] = counts.tolist()
+    parts = split(x, sizes, dim=0)
+    return torch.cat([F.linear(part, weight[e]) for e, part in enumerate(parts) if len(part)])
+
+
+def loads(choice: Tensor, experts: int) -> Tensor:
+    """How many tokens each expert got, (E,)."""
+    return torch.bincount(choice.flatten(), minlength=experts)
+
+
+def balanced(bias: Tensor, loads: Tensor, rate: float = BALANCE_RATE) -> Tensor:
+    """The bias after one step: up by `rate` for each expert with less than the mean load, down for each with more."""
+    return bias + rate * torch.sign(loads.mean() - loads)
+
+
+@torch.no_grad()
+def balance(model: nn.Module, rate: float = BALANCE_RATE) -> None:
+    """After each training step: moves every router's bias by what it saw in training mode, and starts to count anew."""
+    for module in model.modules():
+        if isinstance(module, Router):
+            module.e_score_correction_bias.copy_(balanced(module.e_score_correction_bias, module.loads, rate))
+            module.loads.zero_()
