@@ -53,8 +53,25 @@ def test_cells_are_one_token_and_keep_their_space_outside(tokenizer: Tokenizer) 
     assert pieces(tokenizer, "a1") == ["a1"]
     assert pieces(tokenizer, " b3") == [" ", "b3"]
     assert pieces(tokenizer, "b3 red;c4") == ["b3", " red", ";", "c4"]
-    for text in ("sha1", "b33", "B3", "i1", "a9", "xb3", "b3_"):
+    # Inside words too: whole words alone is a rule that llama.cpp's vocabulary cannot hold.
+    assert pieces(tokenizer, "b33") == ["b3", "3"]
+    assert pieces(tokenizer, "sha1")[-1] == "a1"
+    for text in ("B3", "i1", "a9", "a 1"):
         assert not set(CELLS) & set(pieces(tokenizer, text)), text
+
+
+def test_no_fixed_token_ends_as_another_begins() -> None:
+    """Where two overlap, transformers takes the leftmost and llama.cpp the longest."""
+    fixed = (*SPECIAL_TOKENS, *MARKUP, *CELLS)
+    overlaps = [
+        (one, other)
+        for one in fixed
+        for other in fixed
+        for size in range(1, min(len(one), len(other)))
+        if one.endswith(other[:size])
+    ]
+    assert not overlaps
+    assert not [(one, other) for one in fixed for other in fixed if one != other and one in other]
 
 
 def test_digits_are_single_and_markup_is_whole(tokenizer: Tokenizer) -> None:

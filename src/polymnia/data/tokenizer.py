@@ -2,9 +2,10 @@
 
 The split is qwen2's (words, single digits, punctuation runs), so llama.cpp and transformers both know
 it. There is no Unicode normalisation: every text comes back exactly as it went in. The 64 board
-cells `a1`..`h8` and the pieces of tool-call markup are single tokens wherever they stand alone; a space
-before a cell is a token of its own (" b3" is two tokens), so a cell has one embedding.
-The chat format is `data.template`'s.
+cells `a1`..`h8` and the pieces of tool-call markup are single tokens wherever they stand, inside a word
+as well; a space before a cell is a token of its own (" b3" is two tokens), so a cell has one embedding.
+Of these tokens none ends as another begins, because where two overlap transformers takes the first and
+llama.cpp the longest. The chat format is `data.template`'s.
 """
 
 import codecs
@@ -33,13 +34,13 @@ SPECIAL_TOKENS = (BEGIN_OF_TEXT, END_OF_TEXT, PAD, START, MESSAGE, EOM, EOT, IMA
 CELLS = tuple(f"{column}{row}" for column in "abcdefgh" for row in range(1, 9))
 MARKUP = (
     "<atem:function_calls>\n",
-    "\n</atem:function_calls>",
+    "</atem:function_calls>",
     *(f'<atem:invoke name="{tool}">\n' for tool in ("crop", "python")),
     *(f'<atem:parameter name="{name}">' for name in ("image", "x0", "y0", "x1", "y1", "code")),
     "</atem:parameter>\n",
-    "</atem:invoke>",
+    "</atem:invoke>\n",
     *(f'<tool_output name="{tool}">\n' for tool in ("crop", "python")),
-    "\n</tool_output>",
+    "</tool_output>",
 )
 
 QWEN2_SPLIT = (
@@ -173,8 +174,8 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Backend:
     backend.train_from_iterator(_without_fixed(texts), trainer)
     backend.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in SPECIAL_TOKENS])
     backend.add_tokens([AddedToken(name, normalized=False) for name in MARKUP])
-    # Whole words only: the "a1" of "sha1" stays letters and digits.
-    backend.add_tokens([AddedToken(name, normalized=False, single_word=True) for name in CELLS])
+    # Not bound to whole words, which llama.cpp cannot express: the "a1" of "sha1" is a cell too.
+    backend.add_tokens([AddedToken(name, normalized=False) for name in CELLS])
     return backend
 
 
