@@ -33,7 +33,7 @@ from polymnia.agents.run import answer
 from polymnia.data.strategies import STRATEGIES
 from polymnia.errors import PolymniaError, RunError
 from polymnia.tasks import FAMILIES, sample, verify
-from polymnia.tools import Toolbox, default_tools, python
+from polymnia.tools import Toolbox, python
 
 HERE = Path(__file__).parent
 LEVELS_FILE = HERE / "nano_levels.json"
@@ -135,7 +135,7 @@ async def _one(cell: Cell, split: str, seed: int, index: int, model: Any, places
             agents=cell.agents,
             seed=index,
             temperature=cell.temperature,
-            tools=default_tools() if cell.tools == "all" else Toolbox((python,) if cell.tools == "python" else ()),
+            tools=None if cell.tools == "all" else Toolbox((python,) if cell.tools == "python" else ()),
         )
         last = await _end(run)
         tokens = last.usage.completion_tokens

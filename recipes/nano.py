@@ -158,6 +158,7 @@ def main() -> int:
     if not result.finished:
         return 130
     card = {**result.card, "recipe": "recipes/nano.py", "data_digest": data_digest(assets), "limits": LIMITS}
+    card["tools"] = sorted({name for offered in MIXTURE.tools for name in offered})
     folder = out or Path("runs") / config.name / "checkpoint"
     export(result.model, folder, card=card, assets=assets)
     print(f"checkpoint in {folder}; ask it with: polymnia ask --model {folder} ...")

@@ -12,7 +12,7 @@ from polymnia.agents.agent import AgentAnswer, AgentError, derive_seed, run_agen
 from polymnia.agents.events import Event
 from polymnia.agents.model import Sampling
 from polymnia.agents.stream import EventStream, Voice
-from polymnia.data.chat import Message, message
+from polymnia.data.chat import Message, all_images, message
 from polymnia.errors import InputError
 from polymnia.tools import Toolbox, default_tools
 
@@ -47,7 +47,7 @@ def test_an_answer_at_once() -> None:
     assert (answer.text, answer.steps, answer.mean_logprob) == ("7", 1, -0.5)
     assert answer.messages == (message("assistant", "  7\n", reasoning="hm"),)
     assert sorted({event.type for event in happened}) == ["reasoning_delta", "text_delta", "usage"]
-    assert [spec.name for spec in model.asked[0].tools] == ["crop", "python"]
+    assert [spec.name for spec in model.asked[0].tools] == ["crop", "mark", "measure", "rotate", "python"]
 
 
 def test_tools_run_and_their_results_go_back() -> None:
@@ -71,6 +71,38 @@ def test_pictures_of_tools_enter_the_context_and_count_on() -> None:
     assert [(one.index, one.width, one.height, one.call) for one in shown] == [(2, 100, 50, "b"), (3, 50, 50, "c")]
     results = [event for event in happened if isinstance(event, events.ToolResult)]
     assert [one.images for one in results] == [(one.digest,) for one in shown]
+
+
+def test_two_pictures_of_the_question_then_those_of_tools_in_the_order_of_the_calls() -> None:
+    other = Image.new("RGB", (400, 100), "blue")
+    calls = (
+        tool_call("crop", '{"image": 2, "x0": 0, "y0": 0, "x1": 500, "y1": 1000}', "a"),
+        tool_call("measure", '{"image": 2, "x0": 0, "y0": 0, "x1": 500, "y1": 0}', "b"),
+        tool_call("rotate", '{"image": 1, "degrees": 90}', "c"),
+    )
+    third = tool_call("mark", '{"image": 4, "x0": 0, "y0": 0, "x1": 500, "y1": 500, "label": "here"}', "d")
+    model = ScriptedModel.saying(Turn(calls=calls), Turn(calls=(third,)), "7")
+    asked = message("user", "Compare", PICTURE, "and", other, ".")
+    _, happened = asyncio.run(work(model, [asked], default_tools(), 8))
+    sizes = [(200, 100), (400, 100), (200, 100), (100, 200), (100, 200)]
+    assert [image.size for image in all_images(model.asked[2].messages)] == sizes
+    shown = [event for event in happened if isinstance(event, events.ImageShown)]
+    assert [(one.index, (one.width, one.height), one.call) for one in shown] == [
+        (3, sizes[2], "a"),
+        (4, sizes[3], "c"),
+        (5, sizes[4], "d"),
+    ]
+    measured = next(one for one in model.asked[1].messages if one.tool_call_id == "b")
+    assert measured.text.startswith("distance 200 px, dx 200, dy 0, angle 0 deg, colours blue")
+
+
+def test_pictures_of_tools_are_bounded_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("polymnia.agents.agent.MAX_TOOL_PIXELS", 12_000)
+    _, happened, model = ask(Turn(calls=(ZOOM, ZOOM, ZOOM)), Turn(calls=(SUM, ZOOM)), "7")
+    results = [event for event in happened if isinstance(event, events.ToolResult)]
+    assert [one.failed for one in results] == [False, False, True, False, True]
+    assert "too large together; crop smaller boxes" in results[2].text
+    assert len(all_images(model.asked[-1].messages)) == 3
 
 
 def test_several_calls_of_one_turn_run_together_and_answer_in_order() -> None:
@@ -104,7 +136,7 @@ def test_repeated_and_missing_call_ids_are_made_unique() -> None:
 
 def test_the_last_step_offers_no_tools() -> None:
     answer, _, model = ask(Turn(calls=(SUM,)), Turn(calls=(SUM,)), Turn("10", calls=(SUM,)), max_steps=3)
-    assert [len(asked.tools) for asked in model.asked] == [2, 2, 0]
+    assert [len(asked.tools) for asked in model.asked] == [5, 5, 0]
     assert answer.text == "10"
     assert answer.messages[-1].tool_calls == ()
 

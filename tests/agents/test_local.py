@@ -6,6 +6,7 @@ weights shows that the parts fit.
 
 import asyncio
 import json
+import shutil
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -18,7 +19,9 @@ from PIL import Image
 from model.tiny import TINY, tiny_model
 from polymnia.agents.local import LocalModel, StopText
 from polymnia.agents.model import Delta, Sampling, Usage
+from polymnia.agents.models import nano_folder
 from polymnia.agents.run import answer, outcome
+from polymnia.data import images
 from polymnia.data.chat import Message, ToolCall, message
 from polymnia.data.images import ImageProcessor, ProcessedImage
 from polymnia.data.template import chat_template
@@ -26,9 +29,9 @@ from polymnia.data.tokenizer import Tokenizer, train_tokenizer
 from polymnia.engine import Engine, SamplingParams, TokenStep
 from polymnia.errors import InputError
 from polymnia.model.checkpoint import save_checkpoint
-from polymnia.tools import default_tools
+from polymnia.tools import crop, python
 
-TOOLS = default_tools().specs
+TOOLS = (crop.spec, python.spec)
 PICTURE = Image.new("RGB", (56, 28), "red")
 QUESTION = [message("user", PICTURE, "How many?")]
 CONTEXT = 400
@@ -214,6 +217,29 @@ def test_what_the_checkpoint_recommends(folder: Path, tmp_path: Path) -> None:
     assert (engine.asked[0][2].temperature, engine.asked[0][2].max_tokens) == (0.0, 60)
 
 
+def test_the_card_says_which_tools_the_model_knows(folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "known"
+    shutil.copytree(folder, copy)
+
+    def known(card: str) -> Any:
+        (copy / "card.json").write_text(card, "utf-8")
+        return scripted(copy, ANSWER)[0].known_tools
+
+    assert scripted(folder, ANSWER)[0].known_tools is None
+    assert known("{}") is None
+    assert known('{"tools": ["crop", "python"]}') == ("crop", "python")
+    assert known('{"tools": []}') == ()
+    for wrong in ('{"tools": "crop"}', '{"tools": [1]}'):
+        with pytest.raises(InputError, match="write a list of tool names"):
+            known(wrong)
+
+
+def test_the_packaged_model_is_offered_what_it_was_trained_with() -> None:
+    """Unknown names in nano's prompt cost it answers; its prompt stays as it was in training."""
+    card = json.loads((nano_folder() / "card.json").read_text("utf-8"))
+    assert card["tools"] == ["crop", "python"]
+
+
 def test_agents_on_it_use_tools_and_agree(folder: Path) -> None:
     """The whole way: tokens, parser, sandbox, template and back."""
     model, engine = scripted(folder, CALL, CALL, CALL, CALL, " to=user<|message|>10<|eot|>")
@@ -244,6 +270,31 @@ def test_the_real_engine_repeats_itself_with_a_seed(model: LocalModel) -> None:
     assert 1 <= last.usage.completion_tokens <= 12
     assert last.mean_logprob is not None
     assert last.mean_logprob < 0
+
+
+def test_the_real_engine_takes_several_pictures_in_several_turns(model: LocalModel) -> None:
+    """Two in the question, one from a tool, one in the next question; which comes first matters."""
+    wide, tall = Image.effect_noise((84, 28), 90).convert("RGB"), Image.effect_noise((28, 56), 90).convert("RGB")
+    call = ToolCall("c", "crop", '{"image": 2, "x0": 0, "y0": 0, "x1": 1000, "y1": 500}')
+    cropped = images.crop(tall, 0, 0, 1000, 500)
+
+    def conversation(first: Image.Image, second: Image.Image) -> list[Message]:
+        return [
+            message("user", first, "This, or", second, "this?"),
+            message("assistant", reasoning="look", tool_calls=(call,)),
+            message("tool", cropped, tool_call_id="c", name="crop"),
+            message("assistant", "That."),
+            message("user", "And", tall, "?"),
+        ]
+
+    prompt = model.prompt(conversation(wide, tall), TOOLS, Sampling())
+    assert [picture.num_tokens for picture in prompt.pictures] == [3, 2, 1, 2]
+    assert prompt.ids.count(model.tokenizer.patch_id) == 8
+    greedy = Sampling(temperature=0, max_tokens=5, seed=1)
+    one = collect(model, conversation(wide, tall), greedy)
+    assert one == collect(model, conversation(wide, tall), greedy)
+    swapped = collect(model, conversation(tall, wide), greedy)
+    assert one[-1].mean_logprob != swapped[-1].mean_logprob
 
 
 def test_the_real_engines_samples_come_together(model: LocalModel) -> None:

@@ -17,7 +17,7 @@ from polymnia.agents.run import answer, outcome
 from polymnia.data.chat import Message, message
 from polymnia.data.strategies import STRATEGIES
 from polymnia.errors import EndpointError, InputError, RunError
-from polymnia.tools import default_tools
+from polymnia.tools import default_tools, measure
 
 QUESTION = [message("user", Image.new("RGB", (8, 8)), "How many?")]
 
@@ -74,7 +74,7 @@ def test_the_mode_decides_the_effort_unless_told(mode: Any, effort: str) -> None
     happen(model, mode=mode, effort="high")
     assert model.asked[0].sampling.effort == effort
     assert model.asked[-1].sampling.effort == "high"
-    assert [spec.name for spec in model.asked[0].tools] == ["crop", "python"]
+    assert [spec.name for spec in model.asked[0].tools] == ["crop", "mark", "measure", "rotate", "python"]
 
 
 class Warm(ScriptedModel):
@@ -348,6 +348,19 @@ def test_outcome_waits_for_the_end() -> None:
     model = ScriptedModel.saying("7")
     done = asyncio.run(outcome(answer(QUESTION, model=model, tools=default_tools())))
     assert done.answer == "7"
+
+
+class Trained(ScriptedModel):
+    known_tools = ("python", "crop", "fly")
+
+
+def test_a_model_that_says_which_tools_it_knows_is_offered_no_others() -> None:
+    model = Trained(lambda *_: Turn("7"))
+    happened = happen(model, mode="thinking")
+    assert [spec.name for spec in model.asked[0].tools] == ["crop", "python"]
+    assert happened[0].tools == ("crop", "python")  # type: ignore[attr-defined]
+    happen(model, mode="thinking", tools=[measure])
+    assert [spec.name for spec in model.asked[1].tools] == ["measure"]
 
 
 def test_no_tools_when_none_are_given() -> None:

@@ -69,6 +69,19 @@ def test_the_answer_is_on_stdout_and_the_agents_on_stderr(
     assert [part["type"] for part in question["content"]] == ["image_url", "image_url", "text"]
 
 
+def test_a_tool_finds_each_of_two_pictures_by_its_place(
+    endpoint: Endpoint, picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other.png"
+    Image.new("RGB", (90, 60), "blue").save(other)
+    arguments = '{"image": 2, "x0": 0, "y0": 0, "x1": 500, "y1": 500}'
+    crop = {"id": "x", "index": 0, "function": {"name": "crop", "arguments": arguments}}
+    looks = [chunk({"tool_calls": [crop]}), chunk({}, finish="tool_calls")]
+    endpoint.reply = lambda body, number: stream(looks if number == 0 else says("7"))
+    assert ask(endpoint, "--image", str(picture), "--image", str(other), "--mode", "thinking") == 0
+    assert "agent 1: crop -> picture 3 (45x30)" in capsys.readouterr().err.splitlines()
+
+
 def test_json_is_one_object_and_nothing_else(endpoint: Endpoint, capsys: pytest.CaptureFixture[str]) -> None:
     assert ask(endpoint, "--json", "--agents", "4") == 0
     out, err = capsys.readouterr()

@@ -190,7 +190,7 @@ def test_a_line_is_level_after_turning_back_by_its_angle() -> None:
 
 def test_looking_again_in_vain_tells_the_model_why() -> None:
     picture = ground(10, 10)
-    with pytest.raises(ValueError, match=r"mark\(500, 0, 100, 1000\): the box is reversed"):
+    with pytest.raises(ValueError, match=r"mark\(x0=500, y0=0, x1=100, y1=1000\): the box is reversed"):
         mark(picture, 500, 0, 100, 1000)
     for turn in (math.nan, math.inf, 361, 1e9):
         with pytest.raises(ValueError, match="degrees must be between -360 and 360"):

@@ -11,7 +11,7 @@ from openai.types.chat import ChatCompletionChunk
 from PIL import Image
 
 from polymnia.agents.model import Delta, Usage
-from polymnia.data.chat import ToolCall
+from polymnia.data.chat import ToolCall, all_images
 from server.conftest import Serve, Served
 from server.scripted import FINGERPRINT, Call, ScriptedModel, calls_then_says, says
 
@@ -190,6 +190,35 @@ def test_our_own_tools_run_in_the_server(serve: Serve) -> None:
     assert "42" in model.calls[1].messages[-1].text
     assert answer.usage is not None
     assert answer.usage.completion_tokens == 10
+
+
+def test_two_pictures_are_two_and_a_tools_picture_is_the_third(serve: Serve) -> None:
+    second = ToolCall("call_1", "crop", '{"image": 2, "x0": 0, "y0": 0, "x1": 500, "y1": 1000}')
+    model = ScriptedModel(calls_then_says(second, "7"))
+    content = [
+        {"type": "image_url", "image_url": {"url": picture_url(40, 20)}},
+        {"type": "text", "text": "This or"},
+        {"type": "image_url", "image_url": {"url": picture_url(60, 30)}},
+        {"type": "text", "text": "that?"},
+    ]
+    ask: Any = [{"role": "user", "content": content}]
+    answer = serve(model).client.chat.completions.create(model="nano", messages=ask)
+    assert answer.choices[0].message.content == "7"
+    seen = [image.size for image in all_images(model.calls[-1].messages)]
+    assert seen == [(40, 20), (60, 30), (30, 30)]
+    assert model.calls[0].messages[0].text == "This orthat?"
+
+
+class Trained(ScriptedModel):
+    known_tools = ("crop", "python")
+
+
+@pytest.mark.parametrize(("name", "agents"), [("nano", 1), ("nano:contemplating-quick", 4)])
+def test_a_model_is_offered_the_tools_that_it_knows(serve: Serve, name: str, agents: int) -> None:
+    model, trained = ScriptedModel(says("7")), Trained(says("7"))
+    for one, tools in ((model, ["crop", "mark", "measure", "rotate", "python"]), (trained, ["crop", "python"])):
+        serve(one).client.chat.completions.create(model=name, messages=[{"role": "user", "content": "How many?"}])
+        assert [[spec.name for spec in call.tools] for call in one.calls] == [tools] * agents
 
 
 def test_tool_choice_none_is_the_model_by_itself(serve: Serve) -> None:

@@ -23,6 +23,8 @@ MAX_STEPS = 12
 """Model calls of one agent; the last one is offered no tools, so that it has to answer."""
 MAX_CALLS = 16
 """Tool calls that one turn may make."""
+MAX_TOOL_PIXELS = 256_000_000
+"""Of all pictures that tools gave one agent; 3 bytes each, kept as long as the agent works."""
 
 
 class AgentError(RunError):
@@ -67,6 +69,7 @@ async def run_agent(
 ) -> AgentAnswer:
     """Answer the conversation. `sampling.seed` is the run's seed; each step derives its own."""
     history = list(messages)
+    given = len(all_images(history))
     seed = sampling.seed or 0
     for step in range(max_steps):
         own = replace(sampling, seed=derive_seed(seed, voice.agent, step))
@@ -81,7 +84,7 @@ async def run_agent(
         history.append(_message(turn, calls))
         if not calls:
             break
-        history += await _run_tools(calls, tools, all_images(history), voice)
+        history += await _run_tools(calls, tools, all_images(history), given, voice)
     answer = turn.text.strip()
     if not answer:
         raise AgentError(_without_answer(turn, step + 1))
@@ -127,17 +130,21 @@ def _with_unique_ids(calls: list[ToolCall], history: list[Message], step: int) -
 
 
 async def _run_tools(
-    calls: tuple[ToolCall, ...], tools: Toolbox, images: list[Image.Image], voice: Voice
+    calls: tuple[ToolCall, ...], tools: Toolbox, images: list[Image.Image], given: int, voice: Voice
 ) -> list[Message]:
-    """Run all calls at once; every call sees the pictures that were there before."""
+    """Run all calls at once; every call sees the pictures that were there before, the first `given` not from tools."""
     for call in calls:
         voice.emit(events.ToolCall, call=call.id, name=call.name, arguments=call.arguments)
     async with asyncio.TaskGroup() as group:
         running = [group.create_task(_timed(call, position, tools, images)) for position, call in enumerate(calls)]
     messages = []
     index = len(images)
+    room = MAX_TOOL_PIXELS - sum(_pixels(image) for image in images[given:])
     for call, task in zip(calls, running, strict=True):
         result, seconds = task.result()
+        room -= (size := sum(_pixels(image) for image in result.images))
+        if size and room < 0:
+            result, room = ToolResult(_NO_ROOM, failed=True), room + size
         digests = []
         for image in result.images:
             index += 1
@@ -155,6 +162,13 @@ async def _run_tools(
         parts = ((TextPart(result.text),) if result.text else ()) + tuple(ImagePart(one) for one in result.images)
         messages.append(Message("tool", parts, tool_call_id=call.id, name=call.name))
     return messages
+
+
+_NO_ROOM = "Error: the pictures from tools have become too large together; crop smaller boxes, or answer"
+
+
+def _pixels(image: Image.Image) -> int:
+    return image.width * image.height
 
 
 async def _timed(call: ToolCall, position: int, tools: Toolbox, images: list[Image.Image]) -> tuple[ToolResult, float]:

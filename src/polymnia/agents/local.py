@@ -57,6 +57,7 @@ class LocalModel:
         self.processor = ImageProcessor.from_folder(folder)
         generation = folder / "generation_config.json"
         self._defaults = _read_json(generation) if generation.is_file() else {}
+        self.known_tools = _known_tools(folder / "card.json")
         self._engine = engine or _load(folder, max_batch)
         self.fingerprint = self._engine.fingerprint
         self.context_tokens = self._engine.context
@@ -219,6 +220,16 @@ def _load(folder: Path, max_batch: int) -> "Engine":
             "(--model http://host:port/v1#name)"
         ) from error
     return Engine(folder, max_batch=max_batch)
+
+
+def _known_tools(card: Path) -> tuple[str, ...] | None:
+    """The names under `tools` in a checkpoint's card; None without a card or where it does not say."""
+    names = _read_json(card).get("tools") if card.is_file() else None
+    if names is None:
+        return None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InputError(f'{card} says "tools": {names!r}: write a list of tool names, or leave it out')
+    return tuple(names)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -4,7 +4,7 @@ Implementations: `local.LocalModel` (our engine in this process) and `remote.Rem
 OpenAI-compatible endpoint). `models.open_model` chooses by name. Tests use scripted ones.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
@@ -82,6 +82,20 @@ class ChatModel(Protocol):
         Raises `InputError` (the conversation does not fit) and `EndpointError` (no answer to be had).
         """
         ...
+
+
+@runtime_checkable
+class ToolKnowledge(Protocol):
+    """Models that may say with which tools they were trained; others confuse them."""
+
+    @property
+    def known_tools(self) -> Collection[str] | None:
+        """Names; None where the model does not say."""
+        ...
+
+
+def known_tools(model: ChatModel) -> Collection[str] | None:
+    return model.known_tools if isinstance(model, ToolKnowledge) else None
 
 
 @runtime_checkable

@@ -24,13 +24,15 @@ from PIL import Image
 from polymnia.agents import wire
 from polymnia.agents.model import UNATTESTED, Delta, FinishReason, Sampling, Usage
 from polymnia.data.chat import Message, ToolCall, ToolSpec, all_images
-from polymnia.data.images import image_digest, to_data_url
+from polymnia.data.images import image_digest
 from polymnia.errors import ContextError, EndpointError, PolymniaError, RunError
 
 CONNECT_SECONDS = 10.0
 CHARS_PER_TOKEN = 4
 """For the estimate where an endpoint reports no usage."""
 KEPT_URLS = 64
+OURS = "x-polymnia-weights"
+"""A header that only our own server sends."""
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +80,8 @@ class RemoteModel:
             max_retries=retries,
         )
         self._client.organization = self._client.project = None  # the same, from OPENAI_ORG_ID and _PROJECT_ID
-        self._refused: frozenset[str] = frozenset()
+        self._refused = frozenset({wire.TOOL_IMAGES})
+        self._asked = False
         self._urls: dict[str, str] = {}
         self._encoding = asyncio.Lock()
 
@@ -109,7 +112,7 @@ class RemoteModel:
         usage = _usage(reported) if reported else _estimate(messages, samples)
         for index, sample in samples.items():
             for position, call in sample.calls.items():
-                found = ToolCall(call.id or f"call_{position}", call.name, call.arguments)
+                found = ToolCall(call.id or f"call_{position}", _whole(call.name), _whole(call.arguments))
                 yield Delta(index, tool_call=found)
             yield Delta(index, finish_reason=_finish(sample), usage=usage if index == 0 else None)
 
@@ -164,6 +167,9 @@ class RemoteModel:
             if without:
                 log.info("%s refuses %s", self.url, ", ".join(sorted(without)))
                 self._refused |= without
+            if not self._asked and OURS in stream.response.headers:
+                self._refused -= {wire.TOOL_IMAGES}
+            self._asked = True
             return stream
         raise first or RunError("no request was sent")
 
@@ -176,7 +182,7 @@ class RemoteModel:
                 if digest not in self._urls:
                     while len(self._urls) >= KEPT_URLS:
                         del self._urls[next(iter(self._urls))]
-                    self._urls[digest] = await asyncio.to_thread(to_data_url, image)
+                    self._urls[digest] = await asyncio.to_thread(wire.picture_url, image)
                 urls[id(image)] = self._urls[digest]
         return urls
 

@@ -17,7 +17,7 @@ from polymnia.agents import events
 from polymnia.agents.agent import MAX_STEPS
 from polymnia.agents.contemplate import SURE, Outcome, contemplate, side
 from polymnia.agents.events import Event, Mode, RunFinished
-from polymnia.agents.model import ChatModel, Sampling, TemperatureDefaults
+from polymnia.agents.model import ChatModel, Sampling, TemperatureDefaults, known_tools
 from polymnia.agents.stream import EventStream
 from polymnia.data.chat import Effort, Message, all_images
 from polymnia.data.images import image_digest
@@ -52,7 +52,7 @@ async def answer(
 
     `agents` counts in Contemplating mode only. `effort` is `minimal` in instant mode and `medium`
     otherwise unless given. `temperature`: unless given, the model's own default; without one, greedy for a
-    single agent and 0.7 for several. `tools`: `default_tools()` unless given; `()` for none.
+    single agent and 0.7 for several. `tools`: `offered_tools(model)` unless given; `()` for none.
     `sure`: the leading answer's posterior at which no more agents are asked. `max_tokens` bounds each model call.
     Setting `cancel` ends the run with `run_cancelled`.
 
@@ -60,7 +60,7 @@ async def answer(
     that every agent ended with.
     """
     number = _agents(mode, agents)
-    box = default_tools() if tools is None else tools if isinstance(tools, Toolbox) else Toolbox(tools)
+    box = offered_tools(model) if tools is None else tools if isinstance(tools, Toolbox) else Toolbox(tools)
     heat = _temperature(model, temperature, parallel=mode == "contemplating")
     thought = effort or ("minimal" if mode == "instant" else "medium")
     sampling = Sampling(heat, top_p, max_tokens, seed, effort=thought)
@@ -87,6 +87,12 @@ async def answer(
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
+
+
+def offered_tools(model: ChatModel) -> Toolbox:
+    """All default tools; of a model that says which ones it knows, only those."""
+    known = known_tools(model)
+    return Toolbox([one for one in default_tools().tools if known is None or one.spec.name in known])
 
 
 async def outcome(happenings: AsyncIterator[Event]) -> RunFinished:

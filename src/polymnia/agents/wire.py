@@ -4,19 +4,24 @@ Not every endpoint takes every field; what one has refused stands in `without` a
 otherwise. Reading the wire is `remote.py`'s work, and `server`'s on the other side.
 """
 
+import json
+import re
 from collections.abc import Callable, Collection, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from PIL import Image
 
 from polymnia.agents.model import Sampling
-from polymnia.data.chat import ImagePart, Message, Part, ToolSpec
+from polymnia.data.chat import ImagePart, Message, Part, ToolCall, ToolSpec
+from polymnia.data.images import to_data_url
+from polymnia.data.parser import MALFORMED
 
 EFFORT = "reasoning_effort"
 REASONING = "reasoning_content"
 """Reasoning of the current turn given back to the model between its tool calls."""
 TOOL_IMAGES = "images in tool messages"
-"""Without it, pictures from tools follow in a user message; OpenAI itself wants that."""
+"""Without it, pictures from tools follow in a user message. OpenAI itself wants that and others drop them silently,
+so only our own server, which says who it is, gets them where they belong."""
 MAX_TOKENS = "max_tokens"
 """Without it, the limit goes as `max_completion_tokens`."""
 NO_TOOLS = "tool_choice"
@@ -25,6 +30,13 @@ TEMPERATURE = "temperature"
 """Some models take no other than their own."""
 SEED = "seed"
 USAGE = "stream_options"
+
+MIN_SIDE = 28
+"""Pixels; several engines refuse smaller pictures, which a crop of a thin box can be."""
+MAX_ASPECT = 100
+"""Longer side to shorter; engines refuse more, 200 at the latest."""
+MAX_ENLARGED = 4096
+"""Pixels of the longer side up to which a small picture is enlarged."""
 
 DataUrl = Callable[[Image.Image], str]
 Json = dict[str, Any]
@@ -92,7 +104,7 @@ def wire_messages(messages: Sequence[Message], *, without: Collection[str], data
         keep_reasoning = position >= current and REASONING not in without
         if one.role == "tool" and one.images and TOOL_IMAGES in without:
             waiting += [part for part in one.content if isinstance(part, ImagePart)]
-            text = one.text or f"{len(one.images)} picture(s), shown below."
+            text = one.text or f"{_pictures(shown - len(one.images) + 1, shown)} below."
             wire.append({"role": "tool", "tool_call_id": one.tool_call_id, "content": text})
         else:
             wire.append(_message(one, data_url, keep_reasoning))
@@ -113,13 +125,36 @@ def _message(one: Message, data_url: DataUrl, keep_reasoning: bool) -> Json:
         wire["tool_call_id"] = one.tool_call_id
     if one.tool_calls:
         wire["content"] = wire["content"] or None
-        wire["tool_calls"] = [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-            for call in one.tool_calls
-        ]
+        wire["tool_calls"] = [_call(call) for call in one.tool_calls]
     if one.reasoning and keep_reasoning:
         wire["reasoning_content"] = one.reasoning
     return wire
+
+
+def _call(call: ToolCall) -> Json:
+    """An earlier call as engines can read it: a plain name, a JSON object; they fail on anything else.
+
+    What a model wrote in an object's place is quoted to it.
+    """
+    name = re.sub(r"[^a-zA-Z0-9_-]", "_", call.name)[:64] or "unnamed"
+    arguments = call.arguments.strip() or "{}"
+    if not _is_object(arguments):
+        arguments = json.dumps({MALFORMED: arguments})
+    return {"id": call.id, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+def _is_object(text: str) -> bool:
+    """Whether strict readers of JSON take it for an object: no NaN, no number too large, no half characters."""
+    try:
+        given = json.loads(text, parse_constant=_refuse_constant)
+        json.dumps(given, allow_nan=False, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(given, dict)
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
 
 
 def _content(one: Message, data_url: DataUrl) -> str | list[Json]:
@@ -140,6 +175,21 @@ def _picture_message(parts: Sequence[Part], shown: int, data_url: DataUrl) -> Js
     for number, part in enumerate(parts, start=shown - len(parts) + 1):
         content += [{"type": "text", "text": f"Picture {number}, from a tool:"}, _part(part, data_url)]
     return {"role": "user", "content": content}
+
+
+def _pictures(first: int, last: int) -> str:
+    return f"See picture {first}" if first == last else f"See pictures {first} to {last}"
+
+
+def picture_url(image: Image.Image) -> str:
+    """The picture as endpoints get it: small ones enlarged, stripes broadened; relative coordinates stay true."""
+    longest = max(image.size)
+    factor = max(1, min(-(-MIN_SIDE // min(image.size)), MAX_ENLARGED // longest))
+    least = max(MIN_SIDE, longest * factor // MAX_ASPECT)
+    width, height = (max(side * factor, least) for side in image.size)
+    if (width, height) != image.size:
+        image = image.resize((width, height), Image.Resampling.NEAREST)
+    return to_data_url(image)
 
 
 def _tool(spec: ToolSpec) -> Json:

@@ -183,7 +183,7 @@ def crop(image: Image.Image, x0: float, y0: float, x1: float, y1: float) -> Imag
     box = (x0, y0, x1, y1)
     _check_box("crop", box)
     if x1 <= x0 or y1 <= y0:
-        raise ValueError(f"crop{box}: the box is empty or reversed; x0 < x1 and y0 < y1 are needed.")
+        raise ValueError(f"crop{_named(box)}: the box is empty or reversed; x0 < x1 and y0 < y1 are needed.")
     left, right = _pixels(x0, x1, image.width)
     top, bottom = _pixels(y0, y1, image.height)
     return image.crop((left, top, right, bottom))
@@ -198,7 +198,7 @@ def mark(image: Image.Image, x0: float, y0: float, x1: float, y1: float, label: 
     box = (x0, y0, x1, y1)
     _check_box("mark", box)
     if x1 < x0 or y1 < y0:
-        raise ValueError(f"mark{box}: the box is reversed; x0 <= x1 and y0 <= y1 are needed.")
+        raise ValueError(f"mark{_named(box)}: the box is reversed; x0 <= x1 and y0 <= y1 are needed.")
     marked = to_rgb(image).copy()
     width, height = marked.size
     unit = max(1, round(max(width, height) / 1000))
@@ -291,7 +291,7 @@ def rotate(image: Image.Image, degrees: float) -> Image.Image:
     Raises ValueError with text for the model.
     """
     if not (math.isfinite(degrees) and -360 <= degrees <= 360):
-        raise ValueError(f"rotate({degrees}): degrees must be between -360 and 360.")
+        raise ValueError(f"rotate(degrees={degrees:g}): degrees must be between -360 and 360.")
     if degrees % 90 == 0:
         quarters = int(degrees // 90) % 4
         return image.transpose(_QUARTERS[quarters - 1]) if quarters else image.copy()
@@ -299,7 +299,7 @@ def rotate(image: Image.Image, degrees: float) -> Image.Image:
     across, down = abs(math.cos(math.radians(degrees))), abs(math.sin(math.radians(degrees)))
     pixels = (rgb.width * across + rgb.height * down) * (rgb.width * down + rgb.height * across)
     if pixels > MAX_PIXELS:
-        raise ValueError(f"rotate({degrees}): the turned picture would be too large; crop it first.")
+        raise ValueError(f"rotate(degrees={degrees:g}): the turned picture would be too large; crop it first.")
     return rgb.rotate(degrees, Image.Resampling.BICUBIC, expand=True, fillcolor=_border_colour(rgb))
 
 
@@ -343,7 +343,13 @@ _HUES = (
 
 def _check_box(name: str, box: tuple[float, float, float, float]) -> None:
     if not all(math.isfinite(value) and 0 <= value <= 1000 for value in box):
-        raise ValueError(f"{name}{box}: every coordinate must be between 0 and 1000.")
+        raise ValueError(f"{name}{_named(box)}: every coordinate must be between 0 and 1000.")
+
+
+def _named(box: tuple[float, float, float, float]) -> str:
+    return "({})".format(
+        ", ".join(f"{name}={value:g}" for name, value in zip(("x0", "y0", "x1", "y1"), box, strict=True))
+    )
 
 
 def _pixels(start: float, stop: float, size: int) -> tuple[int, int]:

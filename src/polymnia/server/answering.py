@@ -7,7 +7,7 @@ here. A client's `max_tokens` and `stop` hold for every agent: `Limited` sees to
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeVar, cast
@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 from polymnia.agents import events
 from polymnia.agents.contemplate import SURE, VERY_SURE
 from polymnia.agents.events import Event, Mode
-from polymnia.agents.model import ChatModel, Delta, FinishReason, Sampling, TemperatureDefaults, Usage
+from polymnia.agents.model import ChatModel, Delta, FinishReason, Sampling, TemperatureDefaults, Usage, known_tools
 from polymnia.agents.run import PARALLEL_TEMPERATURE, answer
 from polymnia.data.chat import Effort, Message, ToolSpec
 from polymnia.errors import RunError
@@ -210,6 +210,10 @@ class Limited:
     @property
     def fingerprint(self) -> str:
         return self._model.fingerprint
+
+    @property
+    def known_tools(self) -> Collection[str] | None:
+        return known_tools(self._model)
 
     def default_temperature(self, *, parallel: bool) -> float | None:
         return _temperature(self._model, parallel=parallel)

@@ -1,13 +1,26 @@
-"""Tools that an agent can use: `crop` and `python`. What a tool is stands in `base`."""
+"""Tools that an agent can use: `crop`, `mark`, `measure`, `rotate` and `python`. What a tool is stands in `base`."""
 
 from polymnia.tools.base import Tool, Toolbox, ToolContext, ToolError, ToolResult, tool
 from polymnia.tools.python import python
-from polymnia.tools.visual import crop
+from polymnia.tools.visual import crop, mark, measure, rotate
 
 
 def default_tools() -> Toolbox:
-    """What every agent gets unless told otherwise."""
-    return Toolbox((crop, python))
+    """What every agent gets unless told otherwise, or its model knows fewer."""
+    return Toolbox((crop, mark, measure, rotate, python))
 
 
-__all__ = ["Tool", "ToolContext", "ToolError", "ToolResult", "Toolbox", "crop", "default_tools", "python", "tool"]
+__all__ = [
+    "Tool",
+    "ToolContext",
+    "ToolError",
+    "ToolResult",
+    "Toolbox",
+    "crop",
+    "default_tools",
+    "mark",
+    "measure",
+    "python",
+    "rotate",
+    "tool",
+]

@@ -5,20 +5,25 @@
 
 The docstring is what the model reads, a leading `context` parameter is filled in by the agent and is
 not part of the schema. Nothing that a model writes makes a call raise: unknown names, malformed
-arguments and `ToolError`s come back as results that it can read. A tool's own bug does raise.
+arguments and `ToolError`s come back as results that it can read, and that name the parameter, its value and the
+rule. A tool's own bug does raise. Plain functions run in threads: pictures take their time.
 """
 
+import asyncio
 import inspect
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, get_type_hints
+from typing import TYPE_CHECKING, Any, cast, get_type_hints
 
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from polymnia.data.chat import ToolCall, ToolSpec
 from polymnia.data.parser import MALFORMED
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 
 class ToolError(Exception):
@@ -38,7 +43,11 @@ class ToolResult:
     failed: bool = False
 
 
-ToolFunction = Callable[..., ToolResult | Awaitable[ToolResult]]
+ToolFunction = Callable[..., ToolResult] | Callable[..., Awaitable[ToolResult]]
+MAX_EXPLAINED = 6
+"""Of the mistakes in one call, so many are told."""
+MAX_SHOWN = 60
+"""Characters of a wrong value that are told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +65,14 @@ class Tool:
             # Some models write nothing at all for a call without arguments.
             given = self.arguments.model_validate_json(arguments.strip() or "{}")
             values = {name: getattr(given, name) for name in self.arguments.model_fields}
-            result = self.function(context, **values) if self.wants_context else self.function(**values)
-            return await result if inspect.isawaitable(result) else result
+            given_context = (context,) if self.wants_context else ()
+            if inspect.iscoroutinefunction(self.function):
+                done: ToolResult = await self.function(*given_context, **values)
+                return done
+            plain = cast(Callable[..., ToolResult], self.function)
+            return await asyncio.to_thread(plain, *given_context, **values)
         except ValidationError as error:
-            return ToolResult(_explain(error), failed=True)
+            return ToolResult(_explain(error, self.spec), failed=True)
         except ToolError as error:
             return ToolResult(f"Error: {error}", failed=True)
 
@@ -88,16 +101,18 @@ class Toolbox:
     """The tools of a run, by name, in the order in which models are told of them."""
 
     def __init__(self, tools: Sequence[Tool] = ()) -> None:
+        self.tools: tuple[Tool, ...] = tuple(tools)
+        self.specs: tuple[ToolSpec, ...] = tuple(one.spec for one in tools)
         self._tools = {one.spec.name: one for one in tools}
         if len(self._tools) != len(tools):
             raise ValueError("two tools have the same name")
-        self.specs: tuple[ToolSpec, ...] = tuple(one.spec for one in tools)
 
     async def call(self, call: ToolCall, images: Sequence[Image.Image]) -> ToolResult:
         """The call's result; mistakes of the model become `failed` results."""
         if call.name not in self._tools:
             known = ", ".join(self._tools) or "none"
-            return ToolResult(f"Error: there is no tool {call.name!r}; the tools are: {known}", failed=True)
+            said = f"Error: there is no tool {_cut(repr(call.name))}; the tools are: {known}"
+            return ToolResult(said, failed=True)
         return await self._tools[call.name].call(call.arguments, ToolContext(images))
 
 
@@ -121,8 +136,35 @@ def _malformed(arguments: str) -> str:
     return str(given[MALFORMED]) if isinstance(given, dict) and list(given) == [MALFORMED] else ""
 
 
-def _explain(error: ValidationError) -> str:
-    """One line for the model: which argument is wrong, and how."""
-    found = error.errors(include_url=False, include_context=False, include_input=False)
-    lines = [f"{'.'.join(map(str, one['loc'])) or 'arguments'}: {one['msg']}" for one in found]
-    return f"Error: wrong arguments: {'; '.join(lines)}"
+def _explain(error: ValidationError, spec: ToolSpec) -> str:
+    """One line for the model: which parameter is wrong, its value, the rule."""
+    found = error.errors(include_url=False, include_context=False)
+    lines = [_mistake(one, spec) for one in found[:MAX_EXPLAINED]]
+    lines += [f"and {len(found) - MAX_EXPLAINED} more"] if len(found) > MAX_EXPLAINED else []
+    return f"Error: wrong arguments for {spec.name}: {'; '.join(lines)}"
+
+
+def _mistake(one: "ErrorDetails", spec: ToolSpec) -> str:
+    parameters: dict[str, Any] = spec.parameters["properties"]
+    names = ", ".join(parameters) or "none"
+    rule = one["msg"].replace("Input should be", "it should be")
+    if not one["loc"]:
+        return f"{rule}; write a JSON object with the parameters {names}"
+    name = ".".join(_cut(str(part)) if str(part).isidentifier() else _shown(part) for part in one["loc"])
+    if one["type"] == "missing":
+        return f"{name} is missing"
+    if one["type"] == "extra_forbidden":
+        return f"{name} is not a parameter; the parameters are {names}"
+    description = parameters.get(name, {}).get("description")
+    return f"{name} = {_shown(one['input'])}: {rule}" + (f" ({description})" if description else "")
+
+
+def _shown(value: Any) -> str:
+    try:
+        return _cut(json.dumps(value))
+    except (ValueError, TypeError, RecursionError):  # ValueError: an integer of more than 4300 digits
+        return "a value that cannot be shown"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
