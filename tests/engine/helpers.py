@@ -35,7 +35,7 @@ def reference_greedy(model: Muse, ids: Sequence[int], images: Sequence[Processed
     grids = torch.tensor([image.grid for image in images]) if images else None
     for _ in range(count):
         logits = model(torch.tensor([sequence]), pixels, grids)[0, -1]
-        logits[IMAGE_TOKEN] = float("-inf")  # not for the engine to make
+        logits[list(model.config.placeholder_ids)] = float("-inf")  # not for the engine to make
         scores = logits.log_softmax(-1)
         token = int(scores.argmax())
         steps.append(TokenStep(token, float(scores[token])))

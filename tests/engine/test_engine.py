@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from engine.helpers import collect, picture, prompt, reference_greedy, tokens
-from model.tiny import TINY, tiny_model
+from model.tiny import AUDIO_TOKEN, TINY, TINY_SPARK, tiny_model
 from polymnia.engine import Engine, SamplingParams
 from polymnia.errors import InputError, RunError
 from polymnia.model.checkpoint import weights_digest
@@ -18,9 +18,9 @@ torch.set_num_threads(1)
 GREEDY = SamplingParams(temperature=0, max_tokens=12)
 
 
-@pytest.fixture(scope="module")
-def model() -> Muse:
-    return tiny_model()
+@pytest.fixture(scope="module", params=[TINY, TINY_SPARK], ids=["glimmer", "spark"])
+def model(request: pytest.FixtureRequest) -> Muse:
+    return tiny_model(request.param)
 
 
 @pytest.fixture
@@ -49,6 +49,11 @@ def test_greedy_is_the_plain_loop_s(engine: Engine, model: Muse) -> None:
             assert [step.logprob for step in steps] == pytest.approx([step.logprob for step in expected], abs=1e-4)
 
     asyncio.run(all_at_once())
+
+
+def test_audio_in_a_prompt_is_refused_before_anything_runs() -> None:
+    with Engine(tiny_model(TINY_SPARK), threads=1) as engine, pytest.raises(InputError, match="holds audio"):
+        engine.generate([9, AUDIO_TOKEN, 9])
 
 
 def test_samples_of_one_prompt_read_it_once(engine: Engine) -> None:
@@ -213,9 +218,11 @@ def test_a_failure_in_the_thread_reaches_who_waits(model: Muse, monkeypatch: pyt
 
 
 def test_the_caller_s_network_is_left_alone(model: Muse) -> None:
-    network = tiny_model()
+    network = tiny_model(model.config)
     with Engine(network, dtype=torch.bfloat16, threads=1) as engine:
         assert len(asyncio.run(collect(engine, prompt(5)[0], (), GREEDY))) == 12
         assert engine.fingerprint == weights_digest(model)
     assert network.lm_head.weight.dtype == torch.float32
-    assert all(parameter.requires_grad for parameter in network.parameters())
+    assert all(
+        a.requires_grad == b.requires_grad for a, b in zip(network.parameters(), model.parameters(), strict=True)
+    )

@@ -13,7 +13,7 @@ from polymnia.cli.output import print_json, print_text
 from polymnia.errors import InputError
 
 if TYPE_CHECKING:
-    from polymnia.model.digest import StoredTensor
+    from polymnia.model.files import StoredTensor
 
 app = typer.Typer(help="Checkpoints: what they are and what they cost.", rich_markup_mode=None)
 
@@ -53,7 +53,8 @@ def describe(folder: Path, context: int | None) -> dict[str, Any]:
     """Everything that `info` prints; FLOPs are of one token, but for `prefill` and `image`, bytes of one sequence."""
     from polymnia.model import accounting
     from polymnia.model.config import load_config
-    from polymnia.model.digest import folder_digest, stored_tensors, weight_files
+    from polymnia.model.digest import folder_digest
+    from polymnia.model.files import stored_tensors, weight_files
 
     config = load_config(folder)
     text, vision = config.text_config, config.vision_config

@@ -398,15 +398,21 @@ class ImageProcessor:
 
     @staticmethod
     def from_folder(folder: Path) -> "ImageProcessor":
-        """Reads `processor_config.json` or `preprocessor_config.json` of a checkpoint folder."""
+        """Reads `processor_config.json` or `preprocessor_config.json` of a checkpoint folder.
+
+        Raises ImageError when there is none, or none that can be used.
+        """
         for name in ("processor_config.json", "preprocessor_config.json"):
             path = Path(folder) / name
             if not path.is_file():
                 continue
-            fields = json.loads(path.read_text(encoding="utf-8"))
-            fields = fields.get("image_processor", fields)
-            if "patch_size" in fields:
-                return _from_fields(fields)
+            try:
+                fields = json.loads(path.read_bytes())
+                fields = fields.get("image_processor", fields)
+                if "patch_size" in fields:
+                    return _from_fields(fields)
+            except (ValueError, TypeError, AttributeError) as error:  # no JSON, no object, no numbers
+                raise ImageError(f"{path} is no image processor ({error}): export the model again") from None
         raise ImageError(f"{folder} has no processor_config.json with an image processor; export the model again.")
 
     def save_processor(self, folder: Path) -> None:
@@ -461,6 +467,8 @@ def _from_fields(fields: dict[str, Any]) -> ImageProcessor:
     for name in ("patch_size", "merge_size", "temporal_patch_size", "max_image_tokens"):
         if name in fields:
             values[name] = int(fields[name])
+            if values[name] < 1:
+                raise ValueError(f"{name} is {fields[name]}")
     for name in ("image_mean", "image_std"):
         if name in fields:
             values[name] = tuple(fields[name])

@@ -75,11 +75,19 @@ class Tokenizer:
 
     @classmethod
     def from_folder(cls, folder: Path) -> "Tokenizer":
-        """Reads `tokenizer.json`; raises InputError when it is missing or lacks a Muse token."""
+        """Reads `tokenizer.json`; raises InputError when it is missing, broken or lacks a Muse token."""
         path = Path(folder) / "tokenizer.json"
         if not path.is_file():
             raise InputError(f"{path} does not exist; give the folder of a checkpoint.")
-        return cls(Backend.from_file(str(path)))
+        try:
+            backend = Backend.from_file(str(path))
+        except Exception as error:  # the library raises nothing narrower
+            reason = str(error).partition("\n")[0]
+            raise InputError(f"{path} is no tokenizer ({reason}): copy it again, or export the model again") from None
+        try:
+            return cls(backend)
+        except InputError as error:
+            raise InputError(f"{path} does not fit ({error}): take the tokenizer of this checkpoint") from None
 
     @property
     def vocab_size(self) -> int:
@@ -89,7 +97,7 @@ class Tokenizer:
     def token_id(self, name: str) -> int:
         found: int | None = self.backend.token_to_id(name)
         if found is None:
-            raise InputError(f"The tokenizer has no token {name!r}; it does not speak the Muse format.")
+            raise InputError(f"the tokenizer has no token {name!r}, so it does not speak the Muse format")
         return found
 
     def encode(self, text: str, *, specials: bool = False) -> list[int]:
@@ -195,7 +203,10 @@ def _token_bytes(backend: Backend) -> list[bytes]:
         if token in added:
             pieces.append(added[token].encode("utf-8"))
         else:
-            pieces.append(bytes(table[character] for character in backend.id_to_token(token) or ""))
+            piece = backend.id_to_token(token) or ""
+            if not table.keys() >= set(piece):
+                raise InputError(f"token {piece!r} is not byte-level")
+            pieces.append(bytes(table[character] for character in piece))
     return pieces
 
 

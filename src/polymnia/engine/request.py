@@ -26,6 +26,8 @@ class Prompt:
             raise InputError(f"The prompt has {len(self.ids)} tokens, the model's context is {context}; shorten it.")
         if self.ids.min() < 0 or self.ids.max() >= (vocab := config.text_config.vocab_size):
             raise InputError(f"The prompt holds a token outside 0 to {vocab - 1}; it fits another tokenizer.")
+        if config.is_spark and (self.ids == config.audio_token_id).any():
+            raise InputError("The prompt holds audio, which is not run here; leave it out.")
         if (wanted := int(self.placeholders.sum())) != (given := sum(image.num_tokens for image in images)):
             raise InputError(f"The prompt has {wanted} image tokens, its {len(images)} pictures give {given}.")
         if self.placeholders[-1]:

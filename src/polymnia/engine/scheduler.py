@@ -60,6 +60,8 @@ class Scheduler:
         self.prefixes = PrefixCache(prefix_bytes)
         self.waiting: deque[Request] = deque()
         self.stats = EngineStats()
+        vocabulary = model.config.text_config.vocab_size
+        self._placeholders = [token for token in model.config.placeholder_ids if token < vocabulary]
         self._features: OrderedDict[str, Tensor] = OrderedDict()  # by picture digest, least recently used first
 
     @property
@@ -112,7 +114,7 @@ class Scheduler:
         hidden = self.model.hidden_states(torch.tensor(tokens)[:, None], kv_cache=view)
         cache.lengths[:count] = view.lengths[:count]
         logits = self.model.logits(hidden[:count, 0])
-        logits[:, self.model.config.image_token_id] = float("-inf")  # a placeholder says nothing without a picture
+        logits[:, self._placeholders] = float("-inf")  # they say nothing without a picture
         return sample(logits, [request.sampler for request in running])
 
     def _admit(self) -> None:

@@ -6,8 +6,8 @@ implementation does not compute (tied embeddings, biased text layers, dropout, o
 variants, quantisation) and values of a wrong type are refused here by name. Imports without torch.
 """
 
-import json
 import math
+import reprlib
 from collections.abc import Mapping, Set
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -15,6 +15,7 @@ from types import UnionType
 from typing import Any, NoReturn, TypeVar, get_args, get_origin
 
 from polymnia.errors import InputError
+from polymnia.model.files import check_folder, read_object
 
 FULL = "full_attention"
 SLIDING = "sliding_attention"
@@ -22,6 +23,7 @@ WINDOW = "window_attention"
 DENSE = "dense"
 SPARSE = "sparse"
 DEFAULT_ROPE_THETA = 10_000.0
+_MOST_LAYERS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +216,11 @@ class MuseConfig:
         return isinstance(self.text_config, SparkTextConfig)
 
     @property
+    def placeholder_ids(self) -> tuple[int, ...]:
+        """Tokens that stand for something else than text: image, video and, in Spark, audio."""
+        return (self.image_token_id, self.video_token_id, *((self.audio_token_id,) if self.is_spark else ()))
+
+    @property
     def model_type(self) -> str:
         return "muse_spark" if self.is_spark else "muse_glimmer"
 
@@ -231,17 +238,13 @@ class MuseConfig:
         theta = _rope_theta(text, "text_config.", "default", section().rope_theta)
         own = {name: config[name] for name in _TOP_LEVEL if name in config}
         if kind == "muse_spark":
-            audio = _section(config, "audio_config")
-            stages = len(audio.get("hidden_sizes") or AudioConfig().hidden_sizes)
-            _require(audio, "audio_config.", model_type="muse_spark_audio", num_hidden_layers=stages)
-            own["audio_config"] = _build(AudioConfig, audio, "audio_config.")
+            own["audio_config"] = _audio(config)
             own |= {name: config[name] for name in ("audio_token_id",) if name in config}
         return cls(
-            text_config=_build(section, text, "text_config.", rope_theta=theta, layer_rope=_layer_rope(text, theta)),
+            text_config=_build(section, text, rope_theta=theta, layer_rope=_layer_rope(text, theta)),
             vision_config=_build(
                 VisionConfig,
                 vision,
-                "vision_config.",
                 rope_theta=_rope_theta(vision, "vision_config.", "axial", DEFAULT_ROPE_THETA),
             ),
             **own,
@@ -283,13 +286,9 @@ def load_config(folder: Path | str) -> MuseConfig:
     """From a checkpoint folder's config.json. Raises InputError if it is missing, broken or of another kind."""
     path = Path(folder) / "config.json"
     if not path.is_file():
-        raise InputError(f"{folder} holds no config.json; name a checkpoint folder.")
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON ({error}); export the model again.") from None
-    if not isinstance(values, dict):
-        raise InputError(f"{path} holds no JSON object; export the model again.")
+        check_folder(Path(folder))
+        raise InputError(f"{folder} holds no config.json: name a checkpoint folder")
+    values = read_object(path)
     try:
         return MuseConfig.from_dict(values)
     except InputError as error:
@@ -309,15 +308,23 @@ def _section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return section
 
 
-def _build(section: type[_Section], values: Mapping[str, Any], where: str, **own: Any) -> _Section:
+def _audio(config: Mapping[str, Any]) -> AudioConfig | None:
+    if not (audio := _section(config, "audio_config")):
+        return None
+    built = _build(AudioConfig, audio)
+    _require(audio, "audio_config.", model_type="muse_spark_audio", num_hidden_layers=len(built.hidden_sizes))
+    return built
+
+
+def _build(section: type[_Section], values: Mapping[str, Any], **own: Any) -> _Section:
     """The section's fields out of `values`; keys that transformers writes for other purposes are left."""
     found = dict(own)
     for field in fields(section):
         value = values.get(field.name)
         if field.name in own or field.name not in values:
             continue
-        if field.type == tuple[str, ...]:  # null means the default, as an absent key does
-            value = () if value is None else value
+        if value is None and field.type == tuple[str, ...]:  # null means the default, as an absent key does
+            value = ()
         found[field.name] = tuple(value) if isinstance(value, list) else value
     return section(**found)
 
@@ -358,6 +365,8 @@ def _check_values(section: Any, where: str, may_be_zero: Set[str] = frozenset())
         value, key = getattr(section, field.name), f"{where}.{field.name}".lstrip(".")
         if not _fits(value, field.type):
             _invalid(key, value, _words(field.type))
+        if field.name == "num_hidden_layers" and value > _MOST_LAYERS:
+            _invalid(key, value, f"at most {_MOST_LAYERS}")
         least = 0 if field.name in may_be_zero or field.name.endswith("token_id") else 1
         for number in value if isinstance(value, tuple) else (value,):
             if (type(number) is int and number < least) or (type(number) is float and number <= 0):
@@ -385,12 +394,13 @@ def _words(kind: Any) -> str:
 
 
 def _invalid(key: str, value: object, wanted: str) -> NoReturn:
-    raise InputError(f"{key} is {value!r}, it must be {wanted}: correct it, or export the checkpoint again")
+    shown = list(value) if isinstance(value, tuple) else value  # as JSON has it
+    raise InputError(f"{key} is {reprlib.repr(shown)}, it must be {wanted}: correct it, or export the checkpoint again")
 
 
 def _refuse(key: str, value: object, wanted: str) -> NoReturn:
     raise InputError(
-        f"{key} is {value!r}, this implementation computes only {wanted}: "
+        f"{key} is {reprlib.repr(value)}, this implementation computes only {wanted}: "
         "name another checkpoint, or the endpoint of an engine that runs this one"
     )
 

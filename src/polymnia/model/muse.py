@@ -90,7 +90,8 @@ class Muse(nn.Module):
     ) -> Tensor:
         """(B, T) tokens -> (B, T, width) after the final norm.
 
-        image_features: (image_tokens, width), put where `image_token_id` or `video_token_id` stands, in order.
+        image_features: (image_tokens, width), put where `image_token_id` or `video_token_id` stands, in order;
+            without features a placeholder reads as token 0.
         position_ids: (B, T), for RoPE only; by default they count on from the cache's lengths, or from 0.
         document_ids: (B, T) integers for packed training: a token sees only earlier ones of its own document.
             Documents are contiguous; padding needs an id of its own.
@@ -100,10 +101,12 @@ class Muse(nn.Module):
         decoder = self.model.language_model
         if kv_cache is not None and (document_ids is not None or len(kv_cache.lengths) != len(input_ids)):
             raise ValueError("a cache needs one row a sequence and excludes document_ids")
-        self._refuse_audio(input_ids)
-        x = decoder.embed(input_ids)
+        if input_ids.shape[1] > 1:
+            self._refuse_audio(input_ids)
+        places = self._placeholders(input_ids)
+        x = decoder.embed(input_ids.masked_fill(places, 0))
         if image_features is not None:
-            x = self._place(x, input_ids, image_features)
+            x = self._place(x, places, image_features)
         hidden: Tensor = decoder(x, decoder.context(x, position_ids, document_ids, kv_cache))
         if kv_cache is not None:
             kv_cache.advance(input_ids.shape[1])
@@ -135,13 +138,17 @@ class Muse(nn.Module):
                     layer.freeze()
         return self
 
-    def _place(self, x: Tensor, input_ids: Tensor, features: Tensor) -> Tensor:
-        places = (input_ids == self.config.image_token_id) | (input_ids == self.config.video_token_id)  # (B, T)
+    def _placeholders(self, input_ids: Tensor) -> Tensor:
+        """Where the input stands for something else than text, (B, T)."""
+        return torch.stack([input_ids == token for token in self.config.placeholder_ids]).any(0)
+
+    def _place(self, x: Tensor, places: Tensor, features: Tensor) -> Tensor:
         if not torch.compiler.is_compiling() and (count := int(places.sum())) != len(features):
             raise ValueError(f"{count} image placeholders, but {len(features)} image features")
         return x.masked_scatter(places[..., None], features.to(x.dtype))
 
     def _refuse_audio(self, input_ids: Tensor) -> None:
+        """In what is read; an audio placeholder that the network itself wrote comes alone and is a token like 0."""
         audio = self.config.audio_token_id
         if self.config.is_spark and not torch.compiler.is_compiling() and (input_ids == audio).any():
             raise InputError(
