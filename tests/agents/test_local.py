@@ -223,9 +223,9 @@ def test_the_card_says_which_tools_the_model_knows(folder: Path, tmp_path: Path)
 
     def known(card: str) -> Any:
         (copy / "card.json").write_text(card, "utf-8")
-        return scripted(copy, ANSWER)[0].known_tools
+        return asyncio.run(scripted(copy, ANSWER)[0].known_tools())
 
-    assert scripted(folder, ANSWER)[0].known_tools is None
+    assert asyncio.run(scripted(folder, ANSWER)[0].known_tools()) is None
     assert known("{}") is None
     assert known('{"tools": ["crop", "python"]}') == ("crop", "python")
     assert known('{"tools": []}') == ()

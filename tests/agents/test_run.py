@@ -351,7 +351,8 @@ def test_outcome_waits_for_the_end() -> None:
 
 
 class Trained(ScriptedModel):
-    known_tools = ("python", "crop", "fly")
+    async def known_tools(self) -> tuple[str, ...]:
+        return ("python", "crop", "fly")
 
 
 def test_a_model_that_says_which_tools_it_knows_is_offered_no_others() -> None:

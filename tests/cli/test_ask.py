@@ -115,6 +115,44 @@ def test_the_trace_holds_every_event(endpoint: Endpoint, picture: Path, tmp_path
     assert events[1]["url"].startswith("data:image/png;base64,")
 
 
+def test_a_trace_can_be_a_page_to_replay_at_once_or_later(
+    endpoint: Endpoint, picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page, trace = tmp_path / "now.html", tmp_path / "later.jsonl"
+    for path in (page, trace):
+        assert ask(endpoint, "--trace", str(path), "--image", str(picture), "--agents", "4", "--json") == 0
+    assert run(["replay", str(trace)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(tmp_path / "later.html")
+    assert run(["replay", str(trace), "--out", str(tmp_path / "other.html")]) == 0
+    later = (tmp_path / "later.html").read_text(encoding="utf-8")
+    assert (tmp_path / "other.html").read_text(encoding="utf-8") == later
+    for text in (page.read_text(encoding="utf-8"), later):
+        assert text.startswith("<!DOCTYPE html>")
+        assert "4 agents agree" in text
+        assert text.count("data:image/png;base64,") == 1
+
+
+def test_a_run_that_fails_leaves_its_page_too(endpoint: Endpoint, tmp_path: Path) -> None:
+    endpoint.reply = lambda body, number: error(400, "no <b>way</b>")
+    page = tmp_path / "page.html"
+    assert ask(endpoint, "--trace", str(page)) == 2
+    assert "no &lt;b&gt;way&lt;/b&gt;" in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["nowhere.jsonl"], "nowhere.jsonl cannot be read"),
+        ([__file__], "line 1 is not JSON"),
+    ],
+)
+def test_what_cannot_be_replayed_is_one_line_and_code_2(
+    arguments: list[str], part: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["replay", *arguments]) == 2
+    assert part in one_line(capsys)
+
+
 def test_the_key_comes_from_its_variable(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POLYMNIA_API_KEY", "mine")
     assert ask(endpoint, "--mode", "thinking") == 0
@@ -143,7 +181,7 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> str:
         (["--nonsense"], "--nonsense"),
         (["--temperature", "9"], "temperature 9.0 is out of range"),
         (["--image", "/nowhere/a.png"], "/nowhere/a.png"),
-        (["--trace", "trace.txt"], "name a .jsonl file"),
+        (["--trace", "trace.txt"], "name a .jsonl or an .html file"),
         (["--trace", "/nowhere/a.jsonl"], "/nowhere/a.jsonl cannot be written"),
         (["--model", "gpt-17"], "unknown model 'gpt-17': choose nano"),
         (["--model", "http://127.0.0.1:1/v1"], "names no model of that endpoint"),

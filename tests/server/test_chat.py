@@ -11,7 +11,9 @@ from openai.types.chat import ChatCompletionChunk
 from PIL import Image
 
 from polymnia.agents.model import Delta, Usage
-from polymnia.data.chat import ToolCall, all_images
+from polymnia.agents.remote import RemoteModel
+from polymnia.agents.run import answer, outcome
+from polymnia.data.chat import ToolCall, all_images, message
 from server.conftest import Serve, Served
 from server.scripted import FINGERPRINT, Call, ScriptedModel, calls_then_says, says
 
@@ -210,7 +212,8 @@ def test_two_pictures_are_two_and_a_tools_picture_is_the_third(serve: Serve) -> 
 
 
 class Trained(ScriptedModel):
-    known_tools = ("crop", "python")
+    async def known_tools(self) -> tuple[str, ...]:
+        return ("crop", "python")
 
 
 @pytest.mark.parametrize(("name", "agents"), [("nano", 1), ("nano:contemplating-quick", 4)])
@@ -219,6 +222,22 @@ def test_a_model_is_offered_the_tools_that_it_knows(serve: Serve, name: str, age
     for one, tools in ((model, ["crop", "mark", "measure", "rotate", "python"]), (trained, ["crop", "python"])):
         serve(one).client.chat.completions.create(model=name, messages=[{"role": "user", "content": "How many?"}])
         assert [[spec.name for spec in call.tools] for call in one.calls] == [tools] * agents
+
+
+def test_our_agents_elsewhere_offer_it_no_others_either(serve: Serve) -> None:
+    trained = Trained(says("7"))
+    served = serve(trained)
+
+    async def ask() -> str:
+        model = RemoteModel(served.url, "nano")
+        try:
+            return (await outcome(answer([message("user", "How many?")], model=model, mode="thinking"))).answer
+        finally:
+            await model.aclose()
+
+    assert asyncio.run(ask()) == "7"
+    assert [spec.name for spec in trained.calls[0].tools] == ["crop", "python"]
+    assert served.client.models.retrieve("nano").model_dump()["known_tools"] == ["crop", "python"]
 
 
 def test_tool_choice_none_is_the_model_by_itself(serve: Serve) -> None:

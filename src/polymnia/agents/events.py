@@ -8,13 +8,16 @@ coalesced (`stream.py`). Not covered: storing them, which is the journal's work.
 import dataclasses
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from PIL import Image
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from polymnia.agents.model import FinishReason, Usage
-from polymnia.data.images import to_data_url
+from polymnia.data.images import from_data_url, to_data_url
+from polymnia.errors import InputError
 
 Mode = Literal["instant", "thinking", "contemplating"]
 EndReason = Literal["consensus", "rounds"]
@@ -23,6 +26,7 @@ EndReason = Literal["consensus", "rounds"]
 @dataclass(frozen=True, kw_only=True)
 class Event:
     type: ClassVar[str] = "event"
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(arbitrary_types_allowed=True)
 
     run: str
     seq: int
@@ -227,6 +231,23 @@ def to_dict(event: Event) -> dict[str, Any]:
 def to_json(event: Event) -> str:
     """One line, as in `--trace FILE.jsonl`."""
     return json.dumps(to_dict(event), allow_nan=False)
+
+
+def from_dict(values: Mapping[str, Any]) -> Event:
+    """Reads back what `to_dict` gave, pictures decoded. Raises `InputError` for anything else."""
+    kind = next((one for one in Event.__subclasses__() if one.type == values.get("type")), None)
+    if kind is None:
+        raise InputError(f"{str(values.get('type'))[:40]!r} is no event of this version")
+    fields = dict(values)
+    if kind is ImageShown:
+        fields["image"] = from_data_url(str(fields.get("url")))
+    try:
+        event: Event = TypeAdapter(kind).validate_python(fields)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise InputError(f"the event {kind.type} is broken ({where}: {first['msg']})") from None
+    return event
 
 
 def _plain(value: Any) -> Any:

@@ -57,7 +57,7 @@ class LocalModel:
         self.processor = ImageProcessor.from_folder(folder)
         generation = folder / "generation_config.json"
         self._defaults = _read_json(generation) if generation.is_file() else {}
-        self.known_tools = _known_tools(folder / "card.json")
+        self._known_tools = _known_tools(folder / "card.json")
         self._engine = engine or _load(folder, max_batch)
         self.fingerprint = self._engine.fingerprint
         self.context_tokens = self._engine.context
@@ -67,6 +67,10 @@ class LocalModel:
     async def aclose(self) -> None:
         """End the engine's thread."""
         await asyncio.to_thread(self._engine.close)
+
+    async def known_tools(self) -> tuple[str, ...] | None:
+        """What the checkpoint's card says."""
+        return self._known_tools
 
     def default_temperature(self, *, parallel: bool) -> float:
         """Greedy for a lone agent; what the checkpoint recommends for several, which must differ."""

@@ -88,14 +88,13 @@ class ChatModel(Protocol):
 class ToolKnowledge(Protocol):
     """Models that may say with which tools they were trained; others confuse them."""
 
-    @property
-    def known_tools(self) -> Collection[str] | None:
+    async def known_tools(self) -> Collection[str] | None:
         """Names; None where the model does not say."""
         ...
 
 
-def known_tools(model: ChatModel) -> Collection[str] | None:
-    return model.known_tools if isinstance(model, ToolKnowledge) else None
+async def known_tools(model: ChatModel) -> Collection[str] | None:
+    return await model.known_tools() if isinstance(model, ToolKnowledge) else None
 
 
 @runtime_checkable

@@ -31,8 +31,12 @@ CONNECT_SECONDS = 10.0
 CHARS_PER_TOKEN = 4
 """For the estimate where an endpoint reports no usage."""
 KEPT_URLS = 64
+CARD_SECONDS = 5.0
+"""For an endpoint to say what it knows of a model; most know nothing that is of use here."""
 OURS = "x-polymnia-weights"
 """A header that only our own server sends."""
+KNOWN_TOOLS = "known_tools"
+"""A field that only our own server has in `/v1/models`."""
 
 log = logging.getLogger(__name__)
 
@@ -82,12 +86,28 @@ class RemoteModel:
         self._client.organization = self._client.project = None  # the same, from OPENAI_ORG_ID and _PROJECT_ID
         self._refused = frozenset({wire.TOOL_IMAGES})
         self._asked = False
+        self._known_tools: tuple[str, ...] | None = None
+        self._asked_for_tools = False
         self._urls: dict[str, str] = {}
         self._encoding = asyncio.Lock()
 
     async def aclose(self) -> None:
         """Close the connections."""
         await self._client.close()
+
+    async def known_tools(self) -> tuple[str, ...] | None:
+        """What our own server says of its model, asked once; None for all other endpoints."""
+        if not self._asked_for_tools:
+            client = self._client.with_options(timeout=CARD_SECONDS, max_retries=0)
+            try:
+                card = await client.models.retrieve(self.name)
+            except (openai.OpenAIError, httpx2.HTTPError, ValueError):
+                pass  # the question itself will show what is wrong with the endpoint
+            else:
+                names = (card.model_extra or {}).get(KNOWN_TOOLS)
+                self._known_tools = tuple(map(str, names)) if isinstance(names, list) else None
+            self._asked_for_tools = True
+        return self._known_tools
 
     def default_temperature(self, *, parallel: bool) -> float | None:
         """A lone agent gets the endpoint's own default (some models accept no other); several need variety."""

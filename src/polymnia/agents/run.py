@@ -60,11 +60,11 @@ async def answer(
     that every agent ended with.
     """
     number = _agents(mode, agents)
-    box = offered_tools(model) if tools is None else tools if isinstance(tools, Toolbox) else Toolbox(tools)
     heat = _temperature(model, temperature, parallel=mode == "contemplating")
     thought = effort or ("minimal" if mode == "instant" else "medium")
     sampling = Sampling(heat, top_p, max_tokens, seed, effort=thought)
     _check(messages, sampling)
+    box = await offered_tools(model) if tools is None else tools if isinstance(tools, Toolbox) else Toolbox(tools)
     stream = EventStream(run or f"run_{uuid.uuid4().hex}")
     _announce(stream, messages, model, mode, number, sampling, box)
     settings: dict[str, Any] = {
@@ -89,9 +89,9 @@ async def answer(
         await asyncio.wait(tasks)
 
 
-def offered_tools(model: ChatModel) -> Toolbox:
+async def offered_tools(model: ChatModel) -> Toolbox:
     """All default tools; of a model that says which ones it knows, only those."""
-    known = known_tools(model)
+    known = await known_tools(model)
     return Toolbox([one for one in default_tools().tools if known is None or one.spec.name in known])
 
 

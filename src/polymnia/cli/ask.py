@@ -6,12 +6,13 @@ import dataclasses
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from polymnia.cli.options import Debug, Json, ModelName, opened
 from polymnia.cli.output import print_json, print_text
+from polymnia.cli.trace import Record, recording
 from polymnia.errors import InputError
 
 if TYPE_CHECKING:
@@ -41,7 +42,12 @@ def ask(
         float | None, typer.Option(help="0 is greedy. [default: the model's own; 0 for a single agent of nano]")
     ] = None,
     json: Json = False,
-    trace: Annotated[Path | None, typer.Option(metavar="FILE", help="Write every event to this .jsonl file.")] = None,
+    trace: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Keep the run: every event in a .jsonl file, or a page to replay it in .html."
+        ),
+    ] = None,
     plain: Annotated[bool, typer.Option("--plain", help="Plain lines in place of the live view.")] = False,
     debug: Debug = False,
 ) -> int:
@@ -52,8 +58,7 @@ def ask(
             raise InputError(f"--agents {agents} has no meaning in {mode} mode: leave it out, or contemplate")
         settings["agents"] = agents
     messages = [_message(question, image or [])]
-    with contextlib.ExitStack() as stack:
-        record = None if trace is None else stack.enter_context(_opened(trace))
+    with recording(trace) as record:
         opened_model = opened(model)
         done = asyncio.run(_run(messages, opened_model, settings, record, plain=plain, silent=json))
     if done is None:
@@ -77,13 +82,13 @@ async def _run(
     messages: "list[Message]",
     model: "LocalModel | RemoteModel",
     settings: dict[str, Any],
-    record: TextIO | None,
+    record: Record,
     *,
     plain: bool,
     silent: bool,
 ) -> "RunFinished | None":
     """The run's end; None when it was interrupted."""
-    from polymnia.agents.events import RunFinished, to_json
+    from polymnia.agents.events import RunFinished
     from polymnia.agents.run import answer
     from polymnia.cli.view import open_view
 
@@ -94,8 +99,7 @@ async def _run(
             async with contextlib.aclosing(answer(messages, model=model, cancel=cancel, **settings)) as happened:
                 async for event in happened:
                     view.show(event)
-                    if record is not None:
-                        record.write(to_json(event) + "\n")
+                    record(event)
                     last = event
     finally:
         await model.aclose()
@@ -120,16 +124,6 @@ def _interrupting(stop: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         loop.remove_signal_handler(signal.SIGINT)
-
-
-def _opened(trace: Path) -> TextIO:
-    if trace.suffix != ".jsonl":
-        raise InputError(f"--trace {trace} is of no known kind: name a .jsonl file")
-    try:
-        # Line by line, so that a killed run leaves what it had done.
-        return trace.open("w", encoding="utf-8", buffering=1)
-    except OSError as error:
-        raise InputError(f"--trace {trace} cannot be written ({error.strerror}): name another file") from None
 
 
 def _summary(done: "RunFinished", mode: str, model: str, fingerprint: str) -> dict[str, Any]:

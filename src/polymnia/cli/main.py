@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import typer
 
-from polymnia.cli import ask, model, serve, tasks, train
+from polymnia.cli import ask, model, serve, tasks, trace, train
 from polymnia.errors import EndpointError, InputError, PolymniaError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command()(ask.ask)
+app.command()(trace.replay)
 app.command()(serve.serve)
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(model.app, name="model")

@@ -211,9 +211,8 @@ class Limited:
     def fingerprint(self) -> str:
         return self._model.fingerprint
 
-    @property
-    def known_tools(self) -> Collection[str] | None:
-        return known_tools(self._model)
+    async def known_tools(self) -> Collection[str] | None:
+        return await known_tools(self._model)
 
     def default_temperature(self, *, parallel: bool) -> float | None:
         return _temperature(self._model, parallel=parallel)

@@ -1,4 +1,4 @@
-"""Tools that an agent can use: `crop`, `mark`, `measure`, `rotate` and `python`. What a tool is stands in `base`."""
+"""Tools that an agent can use: looking again and Python. What a tool is stands in `base`."""
 
 from polymnia.tools.base import Tool, Toolbox, ToolContext, ToolError, ToolResult, tool
 from polymnia.tools.python import python
