@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import typer
 
-from polymnia.cli import ask, model, serve, tasks, trace, train
+from polymnia.cli import ask, export, model, serve, tasks, trace, train
 from polymnia.errors import EndpointError, InputError, PolymniaError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.command()(trace.replay)
 app.command()(serve.serve)
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(model.app, name="model")
+app.add_typer(export.app, name="export")
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(train.train)
 
 # What typer raises for a wrong command line; it publishes only the subclass.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from polymnia.cli.options import Debug, Json
+from polymnia.cli.options import Debug, Json, checkpoint_folder
 from polymnia.cli.output import print_json, print_text
 from polymnia.errors import InputError
 
@@ -35,12 +35,7 @@ def info(
     debug: Debug = False,
 ) -> int:
     """Show a checkpoint's architecture, parameters by part, FLOPs a token, bytes, and digest."""
-    from polymnia.agents.models import NANO, nano_folder
-
-    folder = nano_folder() if name == NANO else Path(name)
-    if not folder.is_dir():
-        raise InputError(f"there is no folder {name}: name a checkpoint folder, or {NANO}")
-    found = describe(folder, context)
+    found = describe(checkpoint_folder(name), context)
     if json:
         print_json(found)
     else:

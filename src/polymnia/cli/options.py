@@ -1,9 +1,12 @@
 """Options that several commands share, and what a model is opened with."""
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from polymnia.errors import InputError
 
 if TYPE_CHECKING:
     from polymnia.agents.local import LocalModel
@@ -28,3 +31,13 @@ def opened(name: str) -> "LocalModel | RemoteModel":
     from polymnia.agents.models import open_model
 
     return open_model(name, api_key=os.environ.get(KEY_VARIABLE))
+
+
+def checkpoint_folder(name: str) -> Path:
+    """The folder of `nano` or of a checkpoint; InputError where there is none."""
+    from polymnia.agents.models import NANO, nano_folder
+
+    folder = nano_folder() if name == NANO else Path(name)
+    if not folder.is_dir():
+        raise InputError(f"there is no folder {name}: name a checkpoint folder, or {NANO}")
+    return folder

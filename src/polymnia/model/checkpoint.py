@@ -23,6 +23,8 @@ from polymnia.model.files import INDEX, SINGLE, StoredTensor, stored_tensors
 from polymnia.model.muse import Muse
 
 _AUDIO = "model.audio_tower."
+DTYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
+"""What weights can be converted to."""
 _DTYPE_NAMES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.float64: "F64"}
 _TWO_MODELS = "weights and config.json are of two models, copy both from one"
 
