@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from model.tiny import TINY_SPARK, tiny_model
 from polymnia.agents.models import nano_folder
 from polymnia.cli.main import run
 from polymnia.model.accounting import parameters
+from polymnia.model.checkpoint import save_checkpoint
 from polymnia.model.config import load_config
 from polymnia.model.digest import folder_digest
 
@@ -30,6 +32,19 @@ def test_what_nano_is(capsys: pytest.CaptureFixture[str]) -> None:
 
 def copy_of_nano(folder: Path) -> Path:
     return Path(shutil.copytree(nano_folder(), folder))
+
+
+def test_a_mixture_of_experts_in_fp32(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_checkpoint(tiny_model(TINY_SPARK), tmp_path)
+    assert run(["model", "info", str(tmp_path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["architecture"], found["dtype"]) == ("muse_spark", "F32")
+    parts = found["parameters"]
+    assert parts["experts"] == 3 * 6 * 3 * 24 * 24  # sparse layers x experts x matrices
+    elsewhere = parts["embedding"] + parts["tower"] + parts["adapter"] + parts["audio"]
+    assert parts["active"] == parts["total"] - elsewhere - parts["experts"] * 4 // 6  # 2 of 6 experts a token
+    assert run(["model", "info", str(tmp_path)]) == 0
+    assert "experts" in capsys.readouterr().out
 
 
 def test_a_checkpoint_without_a_card(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,9 +9,10 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from model.tiny import TINY, text_tokens
+from model.tiny import TINY, TINY_SPARK, text_tokens
 from polymnia.model.accounting import (
     Grid,
+    active_parameters,
     cache_bytes,
     decode_flops,
     image_flops,
@@ -34,6 +35,10 @@ def varied(text: dict[str, Any] | None = None, vision: dict[str, Any] | None = N
     )
 
 
+def spark(**text: Any) -> MuseConfig:
+    return replace(TINY_SPARK, text_config=replace(TINY_SPARK.text_config, **text))
+
+
 CONFIGS = [
     pytest.param(TINY, id="tiny"),
     pytest.param(varied({"num_key_value_heads": 4, "vocab_size": 300}), id="as many keys as queries"),
@@ -41,12 +46,17 @@ CONFIGS = [
     pytest.param(varied({"num_hidden_layers": 6, "layer_types": (), "layer_rope": ()}), id="six layers"),
     pytest.param(varied(vision={"num_hidden_layers": 0, "layer_types": ()}), id="a tower without layers"),
     pytest.param(replace(varied(vision={"intermediate_size": 80}), projector_hidden_size=24), id="another adapter"),
+    pytest.param(TINY_SPARK, id="experts"),
+    pytest.param(spark(num_experts_per_tok=6, moe_intermediate_size=32, mlp_layer_types=()), id="all experts, always"),
+    pytest.param(spark(num_local_experts=9, num_experts_per_tok=1, moe_hidden_size=32), id="one expert a token"),
 ]
 PARTS = {
+    "audio": ("audio_tower",),
     "embedding": ("embed_tokens",),
     "attention": ("self_attn",),
-    "mlp": ("language_model", ".mlp."),
     "norms": ("language_model", "norm"),
+    "experts": ("mlp.experts",),
+    "mlp": (".mlp.", "language_model"),
     "head": ("lm_head",),
     "tower": ("vision_tower",),
     "adapter": ("vision_",),
@@ -71,7 +81,8 @@ def test_parameters_by_part(config: MuseConfig) -> None:
     with torch.device("meta"):
         model = Muse(config)
     for name, parameter in model.named_parameters():
-        part = next(part for part, words in PARTS.items() if all(word in name for word in words))
+        counted_as = name.replace("residual_gate", "norm")
+        part = next(part for part, words in PARTS.items() if all(word in counted_as for word in words))
         found[part] += parameter.numel()
     assert asdict(parameters(config)) == found
     assert parameters(config).total == model.num_parameters()
@@ -137,7 +148,10 @@ def test_cache_bytes_by_hand() -> None:
     assert cache_bytes(config, 1, number_bytes=4) == 8 * 96
 
 
-def test_the_published_size() -> None:
-    """The family's names give it: Muse Glimmer 30B, and its layers alone are most of that."""
-    config = MuseConfig.from_dict({"model_type": "muse_glimmer"})
-    assert parameters(config).total == pytest.approx(30e9, rel=0.1)
+def test_the_published_sizes() -> None:
+    """The family's names give them: Muse Glimmer 30B, Muse Spark Open 816B A42B."""
+    dense = MuseConfig.from_dict({"model_type": "muse_glimmer"})
+    assert parameters(dense).total == pytest.approx(30e9, rel=0.02)
+    experts = MuseConfig.from_dict({"model_type": "muse_spark"})
+    assert parameters(experts).total == pytest.approx(816e9, rel=0.01)
+    assert active_parameters(experts) == pytest.approx(42e9, rel=0.06)

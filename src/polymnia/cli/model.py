@@ -57,7 +57,7 @@ def describe(folder: Path, context: int | None) -> dict[str, Any]:
     if not 1 <= context <= text.max_position_embeddings:
         raise InputError(f"--context {context}: {folder} reads 1 to {text.max_position_embeddings:,} tokens")
     parts, side, digest = accounting.parameters(config), vision.pos_emb_height, folder_digest(folder)
-    dtypes = _dtypes(folder, stored_tensors(folder), parts.total)
+    dtypes = _dtypes(folder, stored_tensors(folder), parts.total - parts.audio)
     training = accounting.training_flops(config, rows=1, row_tokens=context, trained=context)
     return {
         "folder": str(folder),
@@ -68,7 +68,7 @@ def describe(folder: Path, context: int | None) -> dict[str, Any]:
         "tower_width": vision.hidden_size,
         "vocabulary": text.vocab_size,
         "context_tokens": text.max_position_embeddings,
-        "parameters": {**asdict(parts), "total": parts.total},
+        "parameters": {"total": parts.total, **asdict(parts), "active": accounting.active_parameters(config)},
         "at_tokens": context,
         "flops": {
             "training": training // context,
@@ -90,13 +90,15 @@ def describe(folder: Path, context: int | None) -> dict[str, Any]:
 
 def lines(found: dict[str, Any]) -> list[tuple[str, str]]:
     """The same as labels and values for a person."""
-    flops, cache, card, at = found["flops"], found["cache_bytes"], found["card"], found["at_tokens"]
+    parts, flops, cache, card = found["parameters"], found["flops"], found["cache_bytes"], found["card"]
+    at = found["at_tokens"]
     decoder = f"decoder {found['layers']} x {found['width']}, tower {found['tower_layers']} x {found['tower_width']}"
     shown = [
         ("architecture", f"{found['architecture']}: {decoder}, vocabulary {found['vocabulary']:,}"),
         ("context", f"{found['context_tokens']:,} tokens"),
-        ("parameters", f"{found['parameters']['total']:,}"),
-        *((f"  {part}", f"{count:,}") for part, count in found["parameters"].items() if part != "total"),
+        ("parameters", f"{parts['total']:,}"),
+        *((f"  {part}", f"{count:,}") for part, count in parts.items() if count and part not in ("total", "active")),
+        ("active", f"{parts['active']:,} for a token of text"),
         ("FLOPs", ""),
         ("  training", f"{_short(flops['training'])} a token in rows of {at:,}, forward and backward"),
         ("  decode", f"{_short(flops['decode'])} a token with {at:,} in context"),
@@ -113,8 +115,12 @@ def lines(found: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _dtypes(folder: Path, tensors: "list[StoredTensor]", expected: int) -> list[str]:
-    """The dtypes of the stored weights; InputError where their number is not what the config asks for."""
-    numbers = sum(prod(tensor.shape) for tensor in tensors)
+    """The dtypes of the stored weights; InputError where their number is not what the config asks for.
+
+    Not counted: a Spark folder's audio tower, which may be missing, and its routers' biases, no parameters.
+    """
+    skipped = ("audio_tower", "e_score_correction_bias")
+    numbers = sum(prod(tensor.shape) for tensor in tensors if not any(part in tensor.name for part in skipped))
     if numbers != expected:
         raise InputError(f"{folder}: the weights hold {numbers:,} numbers, config.json asks for {expected:,}.")
     return sorted({tensor.dtype for tensor in tensors})

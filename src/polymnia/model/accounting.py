@@ -3,14 +3,24 @@
 FLOPs are those of matrix products, two a multiply-add, as `torch.utils.flop_counter` counts them (the tests
 compare): norms, softmax, rotations and lookups are left out, and a score is counted for each pair of query and key
 that this implementation multiplies, masked ones included. So causality halves nothing, nor do a window or packed
-documents. Backward is twice forward, but for pixels, which need no gradient. Does not cover time or
-activations: `benchmarks/model.py` measures those. Imports without torch.
+documents. Of a mixture of experts only those that a token goes to are counted. Backward is twice forward, but for
+pixels, which need no gradient. Does not cover time or activations (`benchmarks/model.py` measures those).
+Imports without torch.
 """
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
-from polymnia.model.config import SLIDING, WINDOW, MuseConfig, TextConfig, VisionConfig
+from polymnia.model.config import (
+    SLIDING,
+    SPARSE,
+    WINDOW,
+    AudioConfig,
+    MuseConfig,
+    SparkTextConfig,
+    TextConfig,
+    VisionConfig,
+)
 
 Grid = tuple[int, int, int]
 """(frames, patch rows, patch columns) of a picture, as in `image_grid_thw`."""
@@ -24,13 +34,16 @@ class Parameters:
     attention: int
     """The decoder's, gate included."""
     mlp: int
-    """The decoder's."""
+    """The decoder's: dense layers, routers and what all tokens share around the experts."""
+    experts: int
     norms: int
-    """The decoder's, final norm included."""
+    """The decoder's, with residual gates and the final norm."""
     head: int
     tower: int
     adapter: int
     """Between tower and decoder, projection included."""
+    audio: int
+    """Held, not run."""
 
     @property
     def total(self) -> int:
@@ -39,15 +52,27 @@ class Parameters:
 
 def parameters(config: MuseConfig) -> Parameters:
     text = config.text_config
+    spark = text if isinstance(text, SparkTextConfig) else None
     return Parameters(
         embedding=text.vocab_size * text.hidden_size,
         attention=text.num_hidden_layers * _attention_matrices(text),
-        mlp=text.num_hidden_layers * _mlp_matrices(text),
-        norms=(4 * text.num_hidden_layers + 1) * text.hidden_size,
+        mlp=sum(_shared_matrices(text, layer) for layer in range(text.num_hidden_layers)),
+        experts=_sparse_layers(text) * spark.num_local_experts * _expert_matrices(spark) if spark else 0,
+        norms=_decoder_vectors(text),
         head=_head_matrix(text),
         tower=_tower_parameters(config.vision_config),
         adapter=_adapter_matrices(config),
+        audio=_audio_parameters(config.audio_config) if config.audio_config else 0,
     )
+
+
+def active_parameters(config: MuseConfig) -> int:
+    """What one token of text meets: the decoder with the experts that it goes to, and the head."""
+    text, parts = config.text_config, parameters(config)
+    experts = 0
+    if isinstance(text, SparkTextConfig):
+        experts = _sparse_layers(text) * text.num_experts_per_tok * _expert_matrices(text)
+    return parts.attention + parts.mlp + experts + parts.norms + parts.head
 
 
 def prefill_flops(config: MuseConfig, tokens: int, *, logits: int = 1) -> int:
@@ -92,8 +117,28 @@ def _attention_matrices(text: TextConfig) -> int:
     return text.hidden_size * text.head_dim * (3 * text.num_attention_heads + 2 * text.num_key_value_heads)
 
 
-def _mlp_matrices(text: TextConfig) -> int:
+def _shared_matrices(text: TextConfig, layer: int) -> int:
+    """Of one layer's feed-forward, without experts: SwiGLU, or router and the products into and out of the experts."""
+    if isinstance(text, SparkTextConfig) and text.mlp_layer_types[layer] == SPARSE:
+        return text.hidden_size * (text.num_local_experts + 2 * text.moe_hidden_size)
     return 3 * text.hidden_size * text.intermediate_size
+
+
+def _expert_matrices(text: SparkTextConfig) -> int:
+    """Of one expert."""
+    return 3 * text.moe_hidden_size * text.moe_intermediate_size
+
+
+def _sparse_layers(text: TextConfig) -> int:
+    return text.mlp_layer_types.count(SPARSE) if isinstance(text, SparkTextConfig) else 0
+
+
+def _decoder_vectors(text: TextConfig) -> int:
+    """Gains of four norms a layer (Spark: of three, and two residual gates; two more norms around experts)."""
+    layers = text.num_hidden_layers
+    if isinstance(text, SparkTextConfig):
+        return (5 * layers + 1) * text.hidden_size + 2 * _sparse_layers(text) * text.moe_hidden_size
+    return (4 * layers + 1) * text.hidden_size
 
 
 def _head_matrix(text: TextConfig) -> int:
@@ -101,7 +146,12 @@ def _head_matrix(text: TextConfig) -> int:
 
 
 def _token_flops(text: TextConfig) -> int:
-    return 2 * text.num_hidden_layers * (_attention_matrices(text) + _mlp_matrices(text))
+    """All layers' matrices that one token meets."""
+    matrices = text.num_hidden_layers * _attention_matrices(text)
+    matrices += sum(_shared_matrices(text, layer) for layer in range(text.num_hidden_layers))
+    if isinstance(text, SparkTextConfig):
+        matrices += _sparse_layers(text) * text.num_experts_per_tok * _expert_matrices(text)
+    return 2 * matrices
 
 
 def _head_flops(text: TextConfig) -> int:
@@ -113,7 +163,7 @@ def _score_flops(text: TextConfig, pairs: int) -> int:
     return 4 * text.num_hidden_layers * text.num_attention_heads * text.head_dim * pairs
 
 
-# ---- the tower
+# ---- the towers
 
 
 def _tower_parameters(vision: VisionConfig) -> int:
@@ -153,3 +203,14 @@ def _tower_flops(config: MuseConfig, grid: Grid) -> int:
 def _cuts(length: int, side: int) -> list[int]:
     """A length cut into windows of `side` from the start."""
     return [min(side, length - start) for start in range(0, length, side)]
+
+
+def _audio_parameters(audio: AudioConfig) -> int:
+    """Linear layers with biases, gains, depthwise convolutions (`model.audio`)."""
+    total, before = 0, 1
+    for width, patch, depth in zip(audio.hidden_sizes, audio.patch_sizes, audio.depths, strict=True):
+        inner = int(width * audio.mlp_ratio)
+        block = width * (audio.conv_kernel_size + 1) + width + 2 * width * inner + inner + width
+        total += before * patch * width + 2 * width + depth * block
+        before = width
+    return total + before + before * audio.out_hidden_size + 2 * audio.out_hidden_size

@@ -21,6 +21,7 @@ class KVCache:
         dtype: torch.dtype = torch.float32,
         *,
         granularity: int = 1,
+        device: torch.device | str = "cpu",
     ) -> None:
         """`capacity`: tokens a row can hold.
 
@@ -30,7 +31,8 @@ class KVCache:
         """
         shape = (config.num_hidden_layers, rows, config.num_key_value_heads, capacity, config.head_dim)
         # Zeros, not whatever was there: a masked NaN would still spoil the product with the values.
-        self._set(torch.zeros(shape, dtype=dtype), torch.zeros(shape, dtype=dtype), [0] * rows, granularity)
+        keys, values = (torch.zeros(shape, dtype=dtype, device=device) for _ in range(2))
+        self._set(keys, values, [0] * rows, granularity)
 
     def _set(self, keys: Tensor, values: Tensor, lengths: list[int], granularity: int) -> None:
         self.keys, self.values = keys, values  # (layers, rows, kv_heads, capacity, head_dim)
