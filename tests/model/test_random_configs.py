@@ -66,8 +66,8 @@ def random_text(draw: random.Random, spark: bool) -> TextConfig:
     experts = draw.randint(1, 9)
     return SparkTextConfig(
         **shape,
-        moe_hidden_size=draw.randint(16, 32),
-        moe_intermediate_size=draw.randint(16, 32),
+        moe_hidden_size=draw.choice((16, 24, 27, 32)),
+        moe_intermediate_size=draw.choice((16, 21, 24, 32)),
         num_local_experts=experts,
         num_experts_per_tok=draw.randint(1, experts),
         routed_scaling_factor=draw.uniform(0.5, 2.5),

@@ -28,6 +28,7 @@ from polymnia.model.layers import (
     RMSNorm,
     attend,
     inverse_frequencies,
+    product_dtype,
     rms_norm,
     rotate,
     split,
@@ -198,7 +199,7 @@ class TextModel(nn.Module):
         cos, sin = self._rotations(at if position_ids is None else position_ids, max(lengths) + new)
         # Plain causality needs no mask, nor does a single new token that sees all.
         plain = document_ids is None and even and (total == new or (new == 1 and total == start + 1))
-        mask, sliding = self._masks(at, total, document_ids, plain, mask_dtype(x))
+        mask, sliding = self._masks(at, total, document_ids, plain, product_dtype(x))
         return Context(cos, sin, mask, sliding, plain and total == new, cache, write_at, total)
 
     def _masks(
@@ -225,12 +226,6 @@ class TextModel(nn.Module):
             self._rope_table = table = angles.cos(), angles.sin()
         cos, sin = table
         return cos[positions][:, :, None], sin[positions][:, :, None]
-
-
-def mask_dtype(x: Tensor) -> torch.dtype:
-    """The dtype of Q, K and V, which an additive mask must share: autocast's where it is on."""
-    kind = x.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
 
 
 def _additive(visible: Tensor, dtype: torch.dtype) -> Tensor:

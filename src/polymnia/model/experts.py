@@ -7,12 +7,14 @@ Letters in shapes: N tokens, k experts a token, E experts, D width of the expert
 Does not cover experts spread over several devices.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from polymnia.model.config import SparkTextConfig
-from polymnia.model.layers import CenteredRMSNorm, InputScaledRMSNorm, Linear, PackedLinear, split
+from polymnia.model.layers import CenteredRMSNorm, InputScaledRMSNorm, Linear, PackedLinear, product_dtype, split
 
 BALANCE_RATE = 1e-3
 """How far a step moves an expert's bias, beside scores of 0 to 1 (the paper's value)."""
@@ -37,9 +39,14 @@ class Router(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(N, width) -> experts and their weights, (N, k) each; weights add up to `routed_scaling_factor`."""
         with torch.autocast(x.device.type, enabled=False):
-            weight = self.weight.float()
-            logits = F.linear(x.float(), weight) if self.packed is None else self.packed(x.float())
-            scores = torch.sigmoid(logits * self.multiplier)  # (N, E)
+            x = x.float()
+            logits = F.linear(x, self.weight.float()) if self.packed is None else self.packed(x)  # (N, E)
+            logits = logits * self.multiplier
+            if self.packed is not None:
+                # Rows apart in memory: the kernel of sigmoid, which rounds a block of numbers otherwise than what is
+                # left over, then treats a row alike whatever the number of rows.
+                logits = F.pad(logits, (0, 1))[:, :-1]
+            scores = torch.sigmoid(logits)
         biased = scores.detach() + self.e_score_correction_bias.float()
         choice = biased.topk(self.chosen, dim=-1, sorted=False).indices
         if self.training:
@@ -103,10 +110,32 @@ class MixtureOfExperts(nn.Module):
 
 
 def grouped_linear(x: Tensor, weight: Tensor, counts: Tensor, packed: list[PackedLinear] | None = None) -> Tensor:
-    """x: (rows, in), the first `counts[0]` rows for expert 0 and so on; weight: (E, out, in) -> (rows, out)."""
+    """x: (rows, in), the first `counts[0]` rows for expert 0 and so on; weight: (E, out, in) -> (rows, out).
+
+    PyTorch's grouped kernel takes sides of whole 16 bytes (in eager mode and, in bf16, compiled and on a GPU); the
+    loop over experts takes anything. On a CPU the two are about as fast forward, the kernel backward; slicing the
+    stack by `unbind` matters, as the gradient of `weight[e]` is as large as the stack (64 experts: 57 against 3 ms).
+    """
+    if packed is None and _suits_kernel(x, weight):
+        dtype = product_dtype(x)
+        ends = counts.cumsum(0, dtype=torch.int32)
+        out: Tensor = F.grouped_mm(x.to(dtype), weight.to(dtype).transpose(1, 2), offs=ends)
+        return out
     sizes: list[int] = counts.tolist()
-    parts = split(x, sizes, dim=0)
-    return torch.cat([F.linear(part, weight[e]) for e, part in enumerate(parts) if len(part)])
+    weights: Sequence[PackedLinear | Tensor] = packed or weight.unbind()
+    parts = zip(weights, split(x, sizes, dim=0), strict=True)
+    return torch.cat([_apply(one, part) for one, part in parts if len(part)])
+
+
+def _apply(weight: PackedLinear | Tensor, x: Tensor) -> Tensor:
+    return weight(x) if isinstance(weight, PackedLinear) else F.linear(x, weight)
+
+
+def _suits_kernel(x: Tensor, weight: Tensor) -> bool:
+    dtype = product_dtype(x)
+    aligned = all(side * dtype.itemsize % 16 == 0 for side in weight.shape[1:])
+    anywhere = x.device.type == "cpu" and not torch.compiler.is_compiling()
+    return aligned and (anywhere or dtype == torch.bfloat16)
 
 
 def loads(choice: Tensor, experts: int) -> Tensor:

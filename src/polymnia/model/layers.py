@@ -122,6 +122,12 @@ def _attend_plainly(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | No
     return (scores.softmax(-1) @ value).view(rows, heads, new, dim).transpose(1, 2)
 
 
+def product_dtype(x: Tensor) -> torch.dtype:
+    """The dtype in which products with `x` are computed: autocast's where it is on. Masks must share it."""
+    kind = x.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+
+
 def causal_mask(query: Tensor) -> Tensor:
     new = query.shape[1]
     hidden = torch.full((new, new), float("-inf"), dtype=query.dtype, device=query.device)
