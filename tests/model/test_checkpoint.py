@@ -5,11 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from model.tiny import TINY, text_tokens, tiny_model
+from model.tiny import TINY, TINY_SPARK, text_tokens, tiny_model
 from polymnia.model.checkpoint import load_checkpoint, save_checkpoint, weights_digest
+from polymnia.model.config import MuseConfig
 from polymnia.model.init import init_weights, position_grid
 from polymnia.model.muse import Muse
 
@@ -55,14 +57,22 @@ def test_digest_of_a_folder_needs_no_torch(tmp_path: Path) -> None:
     assert done.stdout.strip() == weights_digest(tmp_path)
 
 
-def test_initialisation_is_set_by_its_seed_and_starts_quiet() -> None:
-    first, second, other = (Muse(TINY) for _ in range(3))
+@pytest.mark.parametrize("config", [TINY, TINY_SPARK], ids=["glimmer", "spark"])
+def test_initialisation_is_set_by_its_seed_and_starts_quiet(config: MuseConfig) -> None:
+    first, second, other = (tiny_model(config, seed) for seed in (5, 6, 7))
     for model, seed in ((first, 1), (second, 1), (other, 2)):
         init_weights(model, seed)
-    assert weights_digest(first) == weights_digest(second) != weights_digest(other)
+    text, again = (untouched_audio_apart(model) for model in (first, second))
+    assert text.keys() == again.keys()
+    assert all(torch.equal(text[name], again[name]) for name in text)  # whatever was there before
+    assert weights_digest(first) != weights_digest(other)
     logits = first(text_tokens(2, 16))
     assert logits.abs().max() < 0.3
-    assert first.num_parameters() == sum(tensor.numel() for tensor in first.state_dict().values())
+    assert first.num_parameters() == sum(parameter.numel() for parameter in first.parameters())
+
+
+def untouched_audio_apart(model: Muse) -> dict[str, torch.Tensor]:
+    return {name: tensor for name, tensor in model.state_dict().items() if "audio_tower" not in name}
 
 
 def test_the_position_grid_is_smooth_and_tells_places_apart() -> None:

@@ -10,9 +10,10 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from model.tiny import tiny_model
+from model.tiny import TINY, TINY_SPARK, tiny_model
 from polymnia.errors import InputError, RunError
 from polymnia.model.checkpoint import load_checkpoint, weights_digest
+from polymnia.model.config import MuseConfig
 from polymnia.train.config import TrainConfig
 from polymnia.train.loop import Trainer
 from polymnia.train.packing import PackState, Shape
@@ -26,23 +27,28 @@ CONFIG = TrainConfig(
 )  # fmt: skip
 
 
-def test_resume_is_exact(tmp_path: Path) -> None:
-    whole = train(CONFIG, tiny_model(), make_example, runs=tmp_path / "whole")
+both = pytest.mark.parametrize("shape", [TINY, TINY_SPARK], ids=["glimmer", "spark"])
+
+
+@both
+def test_resume_is_exact(shape: MuseConfig, tmp_path: Path) -> None:
+    whole = train(CONFIG, tiny_model(shape), make_example, runs=tmp_path / "whole")
     folder = tmp_path / "cut" / "tiny"
-    first = Trainer(CONFIG, tiny_model(), make_example, folder)
+    first = Trainer(CONFIG, tiny_model(shape), make_example, folder)
     for metrics in first.run():
         first.stop_requested = metrics.step == 3
     assert first.step == 3
-    rest = train(CONFIG, tiny_model(seed=9), make_example, runs=tmp_path / "cut", resume=True)
+    rest = train(CONFIG, tiny_model(shape, seed=9), make_example, runs=tmp_path / "cut", resume=True)
     assert rest.finished
     assert weights_digest(rest.model) == weights_digest(whole.model)
     assert rest.card["tokens"] == whole.card["tokens"]
     assert rest.card["flops"] == whole.card["flops"] > 0
 
 
-def test_training_lowers_the_loss(tmp_path: Path) -> None:
+@both
+def test_training_lowers_the_loss(shape: MuseConfig, tmp_path: Path) -> None:
     config = dataclasses.replace(CONFIG, steps=12)
-    train(config, tiny_model(), lambda index: make_example(index % 4), runs=tmp_path)
+    train(config, tiny_model(shape), lambda index: make_example(index % 4), runs=tmp_path)
     lines = [json.loads(line) for line in (tmp_path / "tiny" / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == list(range(1, 13))
     assert lines[-1]["loss"] < lines[0]["loss"]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from model.tiny import tiny_model
+from model.tiny import TINY_SPARK, tiny_model
 from polymnia.train.optim import Muon, OptimConfig, lr_scale, orthogonalise, split_parameters
 
 
@@ -31,6 +31,28 @@ def test_the_step_of_a_tall_matrix_is_scaled() -> None:
     Muon([parameter], lr=0.1).step()
     size = torch.linalg.svdvals(parameter.detach()).median().item()
     assert size == pytest.approx(0.1 * math.sqrt(64 / 16), rel=0.35)
+
+
+def test_a_stack_of_experts_steps_as_its_matrices_do() -> None:
+    stack = nn.Parameter(torch.zeros(3, 8, 16))
+    stack.grad = torch.randn(3, 8, 16, generator=torch.Generator().manual_seed(3))
+    alone = [nn.Parameter(torch.zeros(8, 16)) for _ in range(3)]
+    for one, gradient in zip(alone, stack.grad, strict=True):
+        one.grad = gradient.clone()
+    Muon([stack], lr=0.1).step()
+    Muon(alone, lr=0.1).step()
+    assert torch.allclose(stack, torch.stack(list(alone)), atol=0.002)
+
+
+def test_experts_go_to_muon_and_routers_to_adamw() -> None:
+    model = tiny_model(TINY_SPARK)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    muon = [names[id(parameter)] for parameter in split_parameters(model).muon]
+    adamw = [names[id(parameter)] for parameter in split_parameters(model).adamw]
+    assert sum("experts." in name and "proj" in name for name in muon) == 6
+    assert sum(name.endswith("mlp.gate.weight") for name in adamw) == 3
+    assert sum(name.endswith("residual_gate.gate") for name in adamw) == 8
+    assert not any("audio_tower" in name for name in muon + adamw)  # its weights are kept as they are
 
 
 def test_the_rate_rises_stays_and_falls() -> None:

@@ -140,7 +140,8 @@ def _suits_kernel(x: Tensor, weight: Tensor) -> bool:
 
 def loads(choice: Tensor, experts: int) -> Tensor:
     """How many tokens each expert got, (E,)."""
-    return torch.bincount(choice.flatten(), minlength=experts)
+    flat = choice.flatten()  # not by bincount: the compiler would not know its result's size
+    return flat.new_zeros(experts).scatter_add_(0, flat, torch.ones_like(flat))
 
 
 def balanced(bias: Tensor, loads: Tensor, rate: float = BALANCE_RATE) -> Tensor:

@@ -1,7 +1,9 @@
 """Weights to train from: fan-in scaled truncated normals, a smooth position grid, a quiet output head.
 
-The residual stream needs no depth scaling in the decoder: post-norms with gain 1 set the size of what each
-block adds. Embedding rows are normalised when read, so their scale sets only how fast AdamW turns them.
+Every activation starts at the same size whatever the width (`model.scaling` has the multipliers that belong to
+it). The residual stream needs no depth scaling in the decoder: post-norms with gain 1 set the size of what each
+block adds, and Spark's gates, at zero, keep the stream at size 1. Embedding rows are normalised when read, so
+their scale sets only how fast AdamW turns them.
 """
 
 import math
@@ -9,6 +11,9 @@ import math
 import torch
 from torch import Tensor, nn
 
+from polymnia.model.decoder import ResidualGate
+from polymnia.model.experts import Experts, Router
+from polymnia.model.layers import CenteredRMSNorm, InputScaledRMSNorm, RMSNorm
 from polymnia.model.muse import Muse
 
 HEAD_STD = 0.005
@@ -17,9 +22,13 @@ POSITION_RMS = 0.3
 """Of the position grid, beside patch contents of about 0.5 to 1."""
 
 
+ROUTER_STD = 0.02
+"""Scores start near a half, so that the bias can balance them: their logits' spread is as the head's."""
+
+
 @torch.no_grad()
 def init_weights(model: Muse, seed: int) -> None:
-    """Sets every parameter in place; the same seed gives the same weights."""
+    """Sets every parameter in place, but for the audio tower's; the same seed gives the same weights."""
     generator = torch.Generator().manual_seed(seed)
     tower = model.model.vision_tower
     for name, module in model.named_modules():
@@ -33,12 +42,20 @@ def init_weights(model: Muse, seed: int) -> None:
         elif isinstance(module, nn.LayerNorm):
             module.weight.fill_(1.0)
             module.bias.zero_()
-    text = model.model.language_model
-    _fill(text.embed_tokens.weight, model.config.text_config.initializer_range, generator)
-    text.norm.weight.fill_(1.0)
-    for name, parameter in text.named_parameters():
-        if "layernorm" in name:
-            parameter.zero_()
+        elif isinstance(module, RMSNorm):
+            module.weight.fill_(1.0)
+        elif isinstance(module, CenteredRMSNorm | InputScaledRMSNorm):
+            module.weight.zero_()
+        elif isinstance(module, ResidualGate):
+            module.gate.zero_()
+        elif isinstance(module, Router):
+            _fill(module.weight, ROUTER_STD, generator)
+            module.e_score_correction_bias.zero_()
+        elif isinstance(module, Experts):
+            for weight in (module.gate_up_proj, module.down_proj):
+                _fill(weight, weight.shape[-1] ** -0.5, generator)
+    text = model.config.text_config
+    _fill(model.model.language_model.embed_tokens.weight, text.initializer_range, generator)
     side = tower.config.pos_emb_height
     tower.patch_embedder.position_embedding_table.weight.copy_(position_grid(side, tower.config.hidden_size))
 

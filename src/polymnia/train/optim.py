@@ -2,7 +2,8 @@
 
 Muon (Keller Jordan, 2024, https://kellerjordan.github.io/posts/muon) replaces the momentum of a
 matrix by the nearest orthogonal matrix, found with five Newton-Schulz steps. Matrices of one shape
-go through one batched product. Does *not* cover sharded parameters: each process steps whole matrices.
+go through one batched product; a stack of experts is as many matrices. Does *not* cover sharded
+parameters: each process steps whole matrices.
 """
 
 import math
@@ -16,8 +17,8 @@ from torch import Tensor, nn
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 """Jordan's quintic: maximal slope at zero, singular values end in about [0.7, 1.2]."""
 
-ADAMW_NAMES = ("embed_tokens", "lm_head", "patch_embed", "position_embedding", "class_embed")
-"""Substrings of the names of matrices whose rows or columns are looked up or read out, not hidden."""
+ADAMW_NAMES = ("embed_tokens", "lm_head", "patch_embed", "position_embedding", "class_embed", "mlp.gate.")
+"""Substrings of the names of matrices whose rows or columns are looked up or read out (routers too), not hidden."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,8 @@ class Muon(torch.optim.Optimizer):
         torch._foreach_lerp_(buffers, grads, 1.0 - group["momentum"])
         # Nesterov: the gradient blended once more with the fresh average.
         updates = torch.stack(torch._foreach_lerp(grads, buffers, group["momentum"]))
-        scale = group["lr"] * math.sqrt(max(1.0, shape[0] / shape[1]))
-        directions = orthogonalise(updates).to(parameters[0].dtype)
+        scale = group["lr"] * math.sqrt(max(1.0, shape[-2] / shape[-1]))
+        directions = orthogonalise(updates.view(-1, *shape[-2:])).view_as(updates).to(parameters[0].dtype)
         if group["weight_decay"]:
             torch._foreach_mul_(weights, 1.0 - group["lr"] * group["weight_decay"])
         torch._foreach_add_(weights, list(directions.unbind()), alpha=-scale)
@@ -111,13 +112,14 @@ class Split(NamedTuple):
 
 
 def split_parameters(model: nn.Module) -> Split:
-    """Hidden matrices to Muon; embeddings, heads, position tables, biases and gains to AdamW."""
+    """Hidden matrices and stacks of them to Muon; embeddings, heads, position tables, biases and gains to AdamW."""
     muon: list[nn.Parameter] = []
     adamw: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        hidden = parameter.ndim == 2 and min(parameter.shape) > 1 and not any(part in name for part in ADAMW_NAMES)
+        matrices = parameter.ndim in (2, 3) and min(parameter.shape[-2:]) > 1
+        hidden = matrices and not any(part in name for part in ADAMW_NAMES)
         (muon if hidden else adamw).append(parameter)
     return Split(muon, adamw)
 
