@@ -16,7 +16,7 @@ from typing import Any, cast
 import pytest
 from PIL import Image
 
-from model.tiny import TINY, tiny_model
+from model.tiny import TINY, TINY_SPARK, tiny_model
 from polymnia.agents.local import LocalModel, StopText
 from polymnia.agents.model import Delta, Sampling, Usage
 from polymnia.agents.models import nano_folder
@@ -29,6 +29,7 @@ from polymnia.data.tokenizer import Tokenizer, train_tokenizer
 from polymnia.engine import Engine, SamplingParams, TokenStep
 from polymnia.errors import InputError
 from polymnia.model.checkpoint import save_checkpoint
+from polymnia.model.config import MuseConfig
 from polymnia.tools import crop, python
 
 TOOLS = (crop.spec, python.spec)
@@ -37,9 +38,10 @@ QUESTION = [message("user", PICTURE, "How many?")]
 CONTEXT = 400
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=[TINY, TINY_SPARK], ids=["glimmer", "spark"])
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A whole checkpoint of a tiny model with random weights."""
+    tiny: MuseConfig = request.param
     path = tmp_path_factory.mktemp("tiny")
     texts = (
         "Reasoning strength: medium.",
@@ -50,9 +52,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokenizer.save(path, chat_template())
     rows = -(-tokenizer.vocab_size // 64) * 64
     decoder = replace(
-        TINY.text_config, vocab_size=rows, max_position_embeddings=CONTEXT, eos_token_id=(tokenizer.eot_id,)
+        tiny.text_config, vocab_size=rows, max_position_embeddings=CONTEXT, eos_token_id=(tokenizer.eot_id,)
     )
-    config = replace(TINY, text_config=decoder, image_token_id=tokenizer.patch_id, video_token_id=rows - 1)
+    config = replace(
+        tiny,
+        text_config=decoder,
+        image_token_id=tokenizer.patch_id,
+        video_token_id=rows - 1,  # that the tokenizer never gives
+        audio_token_id=rows + 1,
+    )
     save_checkpoint(tiny_model(config), path)
     ImageProcessor(max_image_tokens=16).save_processor(path)
     (path / "generation_config.json").write_text(json.dumps({"temperature": 0.9, "max_new_tokens": 60}), "utf-8")
