@@ -1,6 +1,7 @@
 """A folder that cannot be used is refused with one line: which file, which tensor, what to do."""
 
 import json
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -326,6 +327,14 @@ def test_the_digest_refuses_a_broken_folder_too(tmp_path: Path) -> None:
     cut(0.5)(tmp_path)
     with pytest.raises(InputError, match="cut short in tensor"):
         folder_digest(tmp_path)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+@pytest.mark.parametrize("name", [WEIGHTS, "config.json"])
+def test_what_may_not_be_read(name: str, tmp_path: Path) -> None:
+    save_checkpoint(tiny_model(), tmp_path)
+    (tmp_path / name).chmod(0)
+    assert f"{name} cannot be read (Permission denied): check its permissions" in refusal(tmp_path)
 
 
 def test_large_values_are_finite(tmp_path: Path) -> None:

@@ -102,25 +102,33 @@ def read_object(path: Path) -> dict[str, Any]:
 
 def _tensors(file: Path) -> list[StoredTensor]:
     """What a file's header says, checked against its length."""
-    length = file.stat().st_size
-    with file.open("rb") as stream:
-        size = int.from_bytes(stream.read(8), "little")
-        if length < 8 or size > _LARGEST_HEADER:
-            _refuse(file, "is no safetensors file", _COPY)
-        if 8 + size > length:
-            _refuse(file, f"is cut short in its header ({length:,} bytes)", _COPY)
-        try:
-            header = json.loads(stream.read(size))
-        except (ValueError, RecursionError):
-            _refuse(file, "has a header that is not JSON", _COPY)
-    if not isinstance(header, dict):
-        _refuse(file, "has a header that is no JSON object", _COPY)
+    length, size, header = _header(file)
     header.pop("__metadata__", None)
     tensors = [_tensor(file, name, entry, 8 + size) for name, entry in header.items()]
     for tensor in tensors:
         if tensor.start + tensor.size > length:
             _refuse(file, f"is cut short in tensor {tensor.name} ({length:,} bytes)", _COPY)
     return tensors
+
+
+def _header(file: Path) -> tuple[int, int, dict[str, Any]]:
+    """The file's length, the header's, both in bytes, and the header."""
+    try:
+        length = file.stat().st_size
+        with file.open("rb") as stream:
+            size = int.from_bytes(stream.read(8), "little")
+            if length < 8 or size > _LARGEST_HEADER:
+                _refuse(file, "is no safetensors file", _COPY)
+            if 8 + size > length:
+                _refuse(file, f"is cut short in its header ({length:,} bytes)", _COPY)
+            header = json.loads(stream.read(size))
+    except OSError as error:
+        _refuse(file, f"cannot be read ({error.strerror})", "check its permissions")
+    except (ValueError, RecursionError):
+        _refuse(file, "has a header that is not JSON", _COPY)
+    if not isinstance(header, dict):
+        _refuse(file, "has a header that is no JSON object", _COPY)
+    return length, size, header
 
 
 def _tensor(file: Path, name: str, entry: Any, data: int) -> StoredTensor:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from polymnia.errors import RunError
 from polymnia.model.accounting import training_flops
-from polymnia.model.experts import balance
+from polymnia.model.experts import BALANCE_RATE, balance
 from polymnia.model.muse import Muse
 from polymnia.train.config import Metrics, TrainConfig
 from polymnia.train.loss import AuxHead, Losses, losses
@@ -94,7 +94,7 @@ class Trainer:
             result = losses(self.model, batch, self.head, aux_scale > 0, token_loss=self._token_loss)
         torch.autograd.backward(result.text + aux_scale * result.aux)
         scale = self.optimizers.step(self.step, progress)
-        balance(self.model)
+        balance(self.model, BALANCE_RATE * scale)
         if self.ema:
             weight = 1.0 - min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
             torch._foreach_lerp_(self.ema, [p.detach() for p in self.model.parameters()], weight)
