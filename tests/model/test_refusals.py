@@ -247,6 +247,7 @@ CONFIG_CASES: list[tuple[str | None, str, Any, str]] = [
     ("text_config", "num_key_value_heads", 3, "num_key_value_heads is 3, it must be a divisor"),
     ("text_config", "head_dim", 13, "head_dim is 13, it must be an even number"),
     ("text_config", "rms_norm_eps", "1e-5", "rms_norm_eps is '1e-5', it must be a number"),
+    ("text_config", "rms_norm_eps", 10**400, "rms_norm_eps is 100000.*, it must be a number"),
     ("text_config", "rms_norm_eps", NAN, "rms_norm_eps is nan, it must be a number"),
     ("text_config", "final_logit_softcapping", 0.0, "final_logit_softcapping is 0.0, it must be a positive number"),
     ("text_config", "eos_token_id", "x", "eos_token_id is 'x', it must be an integer or a list of integers or null"),

@@ -6,15 +6,13 @@ implementation does not compute (tied embeddings, biased text layers, dropout, o
 variants, quantisation) and values of a wrong type are refused here by name. Imports without torch.
 """
 
-import math
-import reprlib
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from types import UnionType
-from typing import Any, NoReturn, TypeVar, get_args, get_origin
+from typing import Any, TypeVar
 
 from polymnia.errors import InputError
+from polymnia.model.checks import check_kinds, check_values, fits, invalid, refuse, require
 from polymnia.model.files import check_folder, read_object
 
 FULL = "full_attention"
@@ -23,7 +21,6 @@ WINDOW = "window_attention"
 DENSE = "dense"
 SPARSE = "sparse"
 DEFAULT_ROPE_THETA = 10_000.0
-_MOST_LAYERS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +45,16 @@ class VisionConfig:
     """`window_attention` or `full_attention` a layer; empty = every fourth and the last are full."""
 
     def __post_init__(self) -> None:
-        _check_values(self, "vision_config", may_be_zero={"num_hidden_layers"})
+        check_values(self, "vision_config", may_be_zero={"num_hidden_layers"})
         if not self.layer_types:
             last = self.num_hidden_layers - 1
             kinds = tuple(FULL if i % 4 == 3 or i == last else WINDOW for i in range(self.num_hidden_layers))
             object.__setattr__(self, "layer_types", kinds)
-        _check_kinds("vision_config.layer_types", self.layer_types, self.num_hidden_layers, {FULL, WINDOW})
+        check_kinds("vision_config.layer_types", self.layer_types, self.num_hidden_layers, {FULL, WINDOW})
         if self.pos_emb_height != self.pos_emb_width:
-            _refuse("vision_config.pos_emb_width", self.pos_emb_width, "a square position grid")
+            refuse("vision_config.pos_emb_width", self.pos_emb_width, "a square position grid")
         if self.hidden_size % (4 * self.num_attention_heads):
-            _invalid("vision_config.hidden_size", self.hidden_size, "a multiple of 4 x num_attention_heads")
+            invalid("vision_config.hidden_size", self.hidden_size, "a multiple of 4 x num_attention_heads")
 
     @property
     def head_dim(self) -> int:
@@ -102,22 +99,22 @@ class TextConfig:
     """Whether a layer rotates Q and K (`layer_rope_theta` in config.json); empty = the sliding default's layers."""
 
     def __post_init__(self) -> None:
-        _check_values(self, "text_config")
+        check_values(self, "text_config")
         count = self.num_hidden_layers
         is_fourth = tuple((count - 1 - i) % 4 == 0 for i in range(count))
         if not self.layer_types:
             object.__setattr__(self, "layer_types", tuple(FULL if full else SLIDING for full in is_fourth))
         if not self.layer_rope:
             object.__setattr__(self, "layer_rope", tuple(not full for full in is_fourth))
-        _check_kinds("text_config.layer_types", self.layer_types, count, {FULL, SLIDING})
+        check_kinds("text_config.layer_types", self.layer_types, count, {FULL, SLIDING})
         if len(self.layer_rope) != count:
-            _invalid("text_config.layer_rope_theta", list(self.layer_rope), f"{count} entries")
+            invalid("text_config.layer_rope_theta", list(self.layer_rope), f"{count} entries")
         if self.hidden_size % self.num_attention_heads:
-            _invalid("text_config.hidden_size", self.hidden_size, "a multiple of num_attention_heads")
+            invalid("text_config.hidden_size", self.hidden_size, "a multiple of num_attention_heads")
         if self.num_attention_heads % self.num_key_value_heads:
-            _invalid("text_config.num_key_value_heads", self.num_key_value_heads, "a divisor of num_attention_heads")
+            invalid("text_config.num_key_value_heads", self.num_key_value_heads, "a divisor of num_attention_heads")
         if self.head_dim % 2:
-            _invalid("text_config.head_dim", self.head_dim, "an even number")
+            invalid("text_config.head_dim", self.head_dim, "an even number")
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,9 +147,9 @@ class SparkTextConfig(TextConfig):
         TextConfig.__post_init__(self)
         if not self.mlp_layer_types:
             object.__setattr__(self, "mlp_layer_types", (SPARSE,) * self.num_hidden_layers)
-        _check_kinds("text_config.mlp_layer_types", self.mlp_layer_types, self.num_hidden_layers, {DENSE, SPARSE})
+        check_kinds("text_config.mlp_layer_types", self.mlp_layer_types, self.num_hidden_layers, {DENSE, SPARSE})
         if self.num_experts_per_tok > self.num_local_experts:
-            _invalid("text_config.num_experts_per_tok", self.num_experts_per_tok, "at most num_local_experts")
+            invalid("text_config.num_experts_per_tok", self.num_experts_per_tok, "at most num_local_experts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,9 +170,9 @@ class AudioConfig:
     initializer_range: float = 0.02
 
     def __post_init__(self) -> None:
-        _check_values(self, "audio_config", may_be_zero={"depths"})
+        check_values(self, "audio_config", may_be_zero={"depths"})
         if not 0 < len(self.patch_sizes) == len(self.hidden_sizes) == len(self.depths):
-            _invalid("audio_config.depths", list(self.depths), "as many as patch_sizes and hidden_sizes")
+            invalid("audio_config.depths", list(self.depths), "as many as patch_sizes and hidden_sizes")
 
 
 def silent_audio(width: int) -> AudioConfig:
@@ -199,17 +196,17 @@ class MuseConfig:
     audio_token_id: int = 200_038
 
     def __post_init__(self) -> None:
-        _check_values(self, "", may_be_zero={"image_token_id", "video_token_id", "audio_token_id"})
+        check_values(self, "", may_be_zero={"image_token_id", "video_token_id", "audio_token_id"})
         merged = self.vision_config.hidden_size * self.vision_config.merge_size**2
         if self.out_hidden_size != merged:
-            _invalid("out_hidden_size", self.out_hidden_size, f"{merged}, the tower's width x merge_size²")
+            invalid("out_hidden_size", self.out_hidden_size, f"{merged}, the tower's width x merge_size²")
         if self.is_spark and self.audio_config is None:
             object.__setattr__(self, "audio_config", silent_audio(self.text_config.hidden_size))
         if self.audio_config is not None:
             if not self.is_spark:
-                _refuse("audio_config", self.audio_config, "muse_spark with audio")
+                refuse("audio_config", self.audio_config, "muse_spark with audio")
             if self.audio_config.out_hidden_size != self.text_config.hidden_size:
-                _invalid("audio_config.out_hidden_size", self.audio_config.out_hidden_size, "the decoder's hidden_size")
+                invalid("audio_config.out_hidden_size", self.audio_config.out_hidden_size, "the decoder's hidden_size")
 
     @property
     def is_spark(self) -> bool:
@@ -229,11 +226,11 @@ class MuseConfig:
         """From a parsed config.json. Raises InputError for another architecture or an option not computed here."""
         kind = config.get("model_type")
         if kind not in ("muse_glimmer", "muse_spark"):
-            _refuse("model_type", kind, "'muse_glimmer' and 'muse_spark'")
+            refuse("model_type", kind, "'muse_glimmer' and 'muse_spark'")
         text, vision = _section(config, "text_config"), _section(config, "vision_config")
-        _require(config, "", projector_hidden_act="gelu", tie_word_embeddings=False, quantization_config=None)
-        _require(text, "text_config.", model_type=f"{kind}_text", **_TEXT_CONSTANTS, **_ACTIVATION[kind])
-        _require(vision, "vision_config.", model_type=f"{kind}_vision", hidden_act="gelu")
+        require(config, "", projector_hidden_act="gelu", tie_word_embeddings=False, quantization_config=None)
+        require(text, "text_config.", model_type=f"{kind}_text", **_TEXT_CONSTANTS, **_ACTIVATION[kind])
+        require(vision, "vision_config.", model_type=f"{kind}_vision", hidden_act="gelu")
         section = SparkTextConfig if kind == "muse_spark" else TextConfig
         theta = _rope_theta(text, "text_config.", "default", section().rope_theta)
         own = {name: config[name] for name in _TOP_LEVEL if name in config}
@@ -304,7 +301,7 @@ _Section = TypeVar("_Section", TextConfig, SparkTextConfig, VisionConfig, AudioC
 def _section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     section = config.get(name) or {}
     if not isinstance(section, Mapping):
-        _invalid(name, section, "an object")
+        invalid(name, section, "an object")
     return section
 
 
@@ -312,7 +309,7 @@ def _audio(config: Mapping[str, Any]) -> AudioConfig | None:
     if not (audio := _section(config, "audio_config")):
         return None
     built = _build(AudioConfig, audio)
-    _require(audio, "audio_config.", model_type="muse_spark_audio", num_hidden_layers=len(built.hidden_sizes))
+    require(audio, "audio_config.", model_type="muse_spark_audio", num_hidden_layers=len(built.hidden_sizes))
     return built
 
 
@@ -331,10 +328,10 @@ def _build(section: type[_Section], values: Mapping[str, Any], **own: Any) -> _S
 
 def _rope_theta(values: Mapping[str, Any], where: str, kind: str, default: float) -> float:
     rope = _section(values, "rope_parameters")
-    _require(rope, f"{where}rope_parameters.", rope_type=kind)
+    require(rope, f"{where}rope_parameters.", rope_type=kind)
     theta = rope.get("rope_theta", default)
-    if not _fits(theta, float) or theta <= 0:
-        _invalid(f"{where}rope_parameters.rope_theta", theta, "a positive number")
+    if not fits(theta, float) or theta <= 0:
+        invalid(f"{where}rope_parameters.rope_theta", theta, "a positive number")
     return float(theta)
 
 
@@ -344,65 +341,8 @@ def _layer_rope(text: Mapping[str, Any], theta: float) -> tuple[bool, ...]:
     if not thetas:
         return ()
     if not isinstance(thetas, list) or not all(each in (0, theta) for each in thetas):
-        _refuse("text_config.layer_rope_theta", thetas, f"a list of 0 and rope_theta, {theta}")
+        refuse("text_config.layer_rope_theta", thetas, f"a list of 0 and rope_theta, {theta}")
     return tuple(each != 0 for each in thetas)
-
-
-def _require(values: Mapping[str, Any], where: str, **wanted: Any) -> None:
-    for name, value in wanted.items():
-        if values.get(name, value) != value:
-            _refuse(where + name, values[name], repr(value))
-
-
-def _check_kinds(key: str, kinds: tuple[str, ...], count: int, known: Set[str]) -> None:
-    if len(kinds) != count or not set(kinds) <= known:
-        _invalid(key, list(kinds), f"{count} entries out of {sorted(known)}")
-
-
-def _check_values(section: Any, where: str, may_be_zero: Set[str] = frozenset()) -> None:
-    """Each field's type; numbers are positive, but for token ids and what `may_be_zero`."""
-    for field in fields(section):
-        value, key = getattr(section, field.name), f"{where}.{field.name}".lstrip(".")
-        if not _fits(value, field.type):
-            _invalid(key, value, _words(field.type))
-        if field.name == "num_hidden_layers" and value > _MOST_LAYERS:
-            _invalid(key, value, f"at most {_MOST_LAYERS}")
-        least = 0 if field.name in may_be_zero or field.name.endswith("token_id") else 1
-        for number in value if isinstance(value, tuple) else (value,):
-            if (type(number) is int and number < least) or (type(number) is float and number <= 0):
-                _invalid(key, value, "a positive number" if least else "0 or a positive number")
-
-
-def _fits(value: Any, kind: Any) -> bool:
-    if get_origin(kind) is tuple:
-        return isinstance(value, tuple) and all(_fits(each, get_args(kind)[0]) for each in value)
-    if isinstance(kind, UnionType):
-        return any(_fits(value, each) for each in get_args(kind))
-    if kind is float:
-        return type(value) in (int, float) and math.isfinite(value)
-    return type(value) is kind if kind in (int, bool) else isinstance(value, kind)
-
-
-def _words(kind: Any) -> str:
-    """A type as a reader of JSON knows it."""
-    if isinstance(kind, UnionType):
-        return " or ".join(_words(each) for each in get_args(kind))
-    if get_origin(kind) is tuple:
-        return f"a list of {_words(get_args(kind)[0])}".replace("of an ", "of ").replace("of a ", "of ") + "s"
-    names = {int: "an integer", float: "a number", str: "a string", type(None): "null"}
-    return names.get(kind, getattr(kind, "__name__", str(kind)))
-
-
-def _invalid(key: str, value: object, wanted: str) -> NoReturn:
-    shown = list(value) if isinstance(value, tuple) else value  # as JSON has it
-    raise InputError(f"{key} is {reprlib.repr(shown)}, it must be {wanted}: correct it, or export the checkpoint again")
-
-
-def _refuse(key: str, value: object, wanted: str) -> NoReturn:
-    raise InputError(
-        f"{key} is {reprlib.repr(value)}, this implementation computes only {wanted}: "
-        "name another checkpoint, or the endpoint of an engine that runs this one"
-    )
 
 
 def _listed(values: dict[str, Any]) -> dict[str, Any]:
