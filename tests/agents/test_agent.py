@@ -9,6 +9,7 @@ from PIL import Image
 from agents.scripted import ScriptedModel, Turn, tool_call
 from polymnia.agents import events
 from polymnia.agents.agent import AgentAnswer, AgentError, derive_seed, run_agent
+from polymnia.agents.budget import Budget, Limits
 from polymnia.agents.events import Event
 from polymnia.agents.model import Sampling
 from polymnia.agents.stream import EventStream, Voice
@@ -27,9 +28,11 @@ async def work(
 ) -> tuple[AgentAnswer, list[Event]]:
     stream = EventStream("run")
     voice = Voice(stream, agent=2)
+    budget = Budget(Limits(), started=0.0)
     answer = await run_agent(
-        messages, model=model, tools=tools, sampling=Sampling(seed=5), voice=voice, max_steps=max_steps
+        messages, model=model, tools=tools, sampling=Sampling(seed=5), voice=voice, budget=budget, max_steps=max_steps
     )
+    budget.check_integrity()
     stream.close()
     return answer, [event async for event in stream]
 
@@ -176,10 +179,10 @@ def test_each_step_has_its_own_seed_which_repeats() -> None:
     _, _, first = ask(Turn(calls=(SUM,)), "10")
     _, _, again = ask(Turn(calls=(SUM,)), "10")
     seeds = [asked.sampling.seed for asked in first.asked]
-    assert seeds == [derive_seed(5, 2, 0), derive_seed(5, 2, 1)]
+    assert seeds == [derive_seed(5, "2", 0), derive_seed(5, "2", 1)]
     assert seeds == [asked.sampling.seed for asked in again.asked]
-    assert len({derive_seed(5, agent, step) for agent in range(64) for step in range(8)}) == 512
-    assert all(0 <= derive_seed(seed, 0, 0) < 2**31 for seed in range(-3, 100))
+    assert len({derive_seed(5, path, step) for path in (*map(str, range(64)), "2/0") for step in range(8)}) == 520
+    assert all(0 <= derive_seed(seed, "0", 0) < 2**31 for seed in range(-3, 100))
 
 
 def test_usage_is_reported_and_added_up() -> None:

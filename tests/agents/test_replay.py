@@ -20,6 +20,7 @@ from polymnia.agents.events import Event, TextDelta, to_json
 from polymnia.agents.events import ToolCall as ToolCallEvent
 from polymnia.agents.replay import Shape, read_trace, replay_page, tell
 from polymnia.agents.run import answer
+from polymnia.agents.team import TeamConfig
 from polymnia.data.chat import message
 from polymnia.errors import InputError, PolymniaError, RunError
 
@@ -197,11 +198,38 @@ def test_agents_that_differ() -> None:
         return Turn("8" if number == 2 else "7")
 
     async def run() -> list[Event]:
-        return [event async for event in answer([QUESTION], model=ScriptedModel(script), agents=4)]
+        return [event async for event in answer([QUESTION], model=ScriptedModel(script), level="quick")]
 
     page = Page(replay_page(asyncio.run(run())))
     assert "The agents differ; the heaviest group decides." in page.text
     assert "A 7 1 , 2 , 4 B 8 3" in page.text
+
+
+def test_rounds_and_the_final_agent_are_told() -> None:
+    """Calls have the same ids in each round: what they gave must not get mixed up."""
+
+    def script(number: int, asked: Asked) -> Turn:
+        last = asked.messages[-1]
+        if "give the final answer" in last.text:
+            return Turn("14")
+        if last.role == "tool":
+            return Turn(f"{number}")
+        return Turn(calls=(call("crop", image=1, x0=0, y0=0, x1=10 * number + 10, y1=1000),))
+
+    async def run() -> list[Event]:
+        team = TeamConfig(agents=2, judge=False)
+        return [event async for event in answer([QUESTION], model=ScriptedModel(script), team=team)]
+
+    story = tell(asyncio.run(run()))
+    turns = story.agents[0].turns
+    assert [(turn.round, turn.step) for turn in turns] == [(1, 0), (1, 1), (2, 0), (2, 1)]
+    widths = [look.pictures[0].width for turn in turns for look in turn.looks]
+    assert all(len(look.pictures) == 1 for turn in turns for look in turn.looks)
+    assert len(set(widths)) == 2
+    page = Page(replay_page(asyncio.run(run())))
+    assert "The agents differ; a final agent has read their drafts." in page.text
+    assert "Step 3 of 4, round 2" in page.text
+    assert "Writes the final answer from the others' drafts." in page.text
 
 
 def test_a_run_that_failed_says_why() -> None:

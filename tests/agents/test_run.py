@@ -4,6 +4,7 @@ import asyncio
 import math
 from collections.abc import Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,11 +15,14 @@ from polymnia.agents import events
 from polymnia.agents.contemplate import with_strategy
 from polymnia.agents.events import Event, RunFinished
 from polymnia.agents.run import answer, outcome
+from polymnia.agents.team import TeamConfig
 from polymnia.data.chat import Message, message
 from polymnia.data.strategies import STRATEGIES
 from polymnia.errors import EndpointError, InputError, RunError
 from polymnia.tools import default_tools, measure
 
+VOTE = TeamConfig(rounds=1, aggregate=False)
+"""Only waves and a vote."""
 QUESTION = [message("user", Image.new("RGB", (8, 8)), "How many?")]
 
 
@@ -125,13 +129,13 @@ def test_three_to_one_is_not_and_six_to_one_is() -> None:
 
 def test_waves_grow_four_eight_sixteen_and_end_at_the_number_asked_for() -> None:
     model = ScriptedModel(lambda number, _: Turn(str(number)))
-    happened = happen(model, agents=11)
+    happened = happen(model, team=replace(VOTE, agents=11))
     waves = [event.wave for event in of(events.AgentStarted, happened)]
     assert waves == [1] * 4 + [2] * 4 + [3] * 3
     assert model.most == 4
     done = finished(happened)
     assert (done.reason, done.answer, done.critical_path_tokens) == ("rounds", "0", 30)
-    assert of(events.RoundFinished, happened)[0].groups == 11
+    assert of(events.RoundFinished, happened)[0].distinct == 11
 
 
 def test_three_agents_cannot_be_a_consensus() -> None:
@@ -139,7 +143,7 @@ def test_three_agents_cannot_be_a_consensus() -> None:
 
 
 def test_who_differs_is_told() -> None:
-    happened = happen(ScriptedModel.saying("8", "7", "7", "7.0"), agents=4)
+    happened = happen(ScriptedModel.saying("8", "7", "7", "7.0"), level="quick")
     (event,) = of(events.Disagreement, happened)
     assert event.claim == "How many?"
     assert [(one.answer, one.agents, one.weight) for one in event.sides] == [("7", (1, 2, 3), 3.0), ("8", (0,), 1.0)]
@@ -150,18 +154,18 @@ def test_who_differs_is_told() -> None:
 def test_votes_weigh_what_the_model_thinks_of_them() -> None:
     sure, unsure = math.log(0.9), math.log(0.2)
     turns = [Turn("3", logprob=unsure), Turn("5", logprob=sure), Turn("3", logprob=unsure), Turn("4", logprob=unsure)]
-    done = finished(happen(ScriptedModel.saying(*turns), agents=4))
+    done = finished(happen(ScriptedModel.saying(*turns), team=replace(VOTE, agents=4)))
     assert (done.answer, done.winner) == ("5", 1)
 
 
 def test_each_agent_has_its_own_seed_and_strategy() -> None:
     model = ScriptedModel(lambda number, _: Turn(str(number)))
-    happen(model, agents=6, seed=3)
+    happen(model, team=replace(VOTE, agents=6), seed=3)
     assert len({asked.sampling.seed for asked in model.asked}) == 6
     systems = [asked.messages[0].text if asked.messages[0].role == "system" else "" for asked in model.asked]
     assert systems == [STRATEGIES[agent % len(STRATEGIES)] for agent in range(6)]
     again = ScriptedModel(lambda number, _: Turn(str(number)))
-    happen(again, agents=6, seed=3)
+    happen(again, team=replace(VOTE, agents=6), seed=3)
     assert [one.sampling for one in again.asked] == [one.sampling for one in model.asked]
 
 
@@ -176,14 +180,14 @@ def test_the_strategy_joins_a_system_message() -> None:
 
 
 def test_an_agent_that_fails_takes_nobody_along() -> None:
-    happened = happen(ScriptedModel.saying("7", Turn(error=EndpointError("gone")), "7", Turn("")), agents=4)
+    happened = happen(ScriptedModel.saying("7", Turn(error=EndpointError("gone")), "7", Turn("")), level="quick")
     assert finished(happened).answer == "7"
     failed = {event.agent: event.error for event in of(events.AgentFailed, happened)}
     assert failed == {1: "gone", 3: "no answer: the model's turn was empty"}
 
 
 def test_a_bug_in_one_agent_is_told_and_takes_nobody_along(caplog: pytest.LogCaptureFixture) -> None:
-    happened = happen(ScriptedModel.saying("7", Turn(error=KeyError("x")), "7", "7"), agents=4)
+    happened = happen(ScriptedModel.saying("7", Turn(error=KeyError("x")), "7", "7"), level="quick")
     assert finished(happened).answer == "7"
     assert [event.error for event in of(events.AgentFailed, happened)] == [
         "internal error (KeyError); the log says why"
@@ -218,7 +222,7 @@ def test_a_surer_run_asks_on_where_four_would_do() -> None:
         happened: list[Event] = []
 
         async def collect(model: ScriptedModel = model, sure: float = sure, found: list[Event] = happened) -> None:
-            found.extend([event async for event in answer(QUESTION, model=model, agents=8, sure=sure)])
+            found.extend([event async for event in answer(QUESTION, model=model, team=replace(VOTE, sure=sure))])
 
         asyncio.run(collect())
         assert len(model.asked) == asked

@@ -28,6 +28,7 @@ DESIGNED = [
     "consensus",
     "disagreement",
     "round_finished",
+    "budget_warning",
     "answer_delta",
     "run_finished",
     "run_cancelled",

@@ -45,7 +45,7 @@ RUN = [
     event(events.ToolResult, agent=0, call="a", name="crop", text="", images=("d",), failed=False, seconds=0.1),
     event(events.UsageReported, agent=0, usage=Usage(10, 12), step=0, finish_reason="stop"),
     event(events.AgentFinished, agent=0, answer="7", usage=Usage(10, 12), steps=2, mean_logprob=None),
-    event(events.Consensus, answer="7", count=4, second=0, posterior=31 / 32),
+    event(events.Consensus, answer="7", count=4, second=0, posterior=31 / 32, distinct=1),
     event(events.AgentCancelled, agent=1),
 ]
 

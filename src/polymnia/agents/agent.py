@@ -5,17 +5,19 @@ Ends with an answer, with `AgentError`, or by cancellation. Does not know about 
 
 import asyncio
 import hashlib
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from PIL import Image
 
 from polymnia.agents import events
-from polymnia.agents.model import ChatModel, FinishReason, Sampling, Usage
+from polymnia.agents.budget import Budget
+from polymnia.agents.calls import Turn, call_model, call_tool
+from polymnia.agents.model import ChatModel, Sampling
 from polymnia.agents.stream import Voice
-from polymnia.data.chat import ImagePart, Message, TextPart, ToolCall, ToolSpec, all_images
+from polymnia.data.chat import ImagePart, Message, TextPart, ToolCall, all_images
 from polymnia.data.images import image_digest
+from polymnia.data.workspace import told_to_submit
 from polymnia.errors import InputError, RunError
 from polymnia.tools import Toolbox, ToolResult
 
@@ -42,20 +44,24 @@ class AgentAnswer:
 
 
 @dataclass(slots=True)
-class _Turn:
-    """One assistant turn while it streams in."""
+class Trail:
+    """What an agent has written so far, readable while it works and after it was cut off."""
 
-    text: str = ""
-    reasoning: str = ""
-    calls: list[ToolCall] = field(default_factory=list)
-    usage: Usage = field(default_factory=Usage)
-    finish_reason: FinishReason = "stop"
-    mean_logprob: float | None = None
+    given: int = 0
+    """Messages that it was given; the rest of `history` is its own."""
+    history: list[Message] = field(default_factory=list)
+    turn: Turn = field(default_factory=Turn)
+    """The turn that is coming in."""
+    steps: int = 0
+
+    @property
+    def own(self) -> tuple[Message, ...]:
+        return tuple(self.history[self.given :])
 
 
-def derive_seed(seed: int, agent: int, step: int) -> int:
+def derive_seed(seed: int, path: str, step: int) -> int:
     """31 bits (what every endpoint accepts) that differ for each model call of a run."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{agent}/{step}".encode()).digest()[:4], "big") >> 1
+    return int.from_bytes(hashlib.sha256(f"{seed}/{path}/{step}".encode()).digest()[:4], "big") >> 1
 
 
 async def run_agent(
@@ -65,56 +71,44 @@ async def run_agent(
     tools: Toolbox,
     sampling: Sampling,
     voice: Voice,
+    budget: Budget,
+    trail: Trail | None = None,
     max_steps: int = MAX_STEPS,
+    from_held_back: bool = False,
 ) -> AgentAnswer:
-    """Answer the conversation. `sampling.seed` is the run's seed; each step derives its own."""
-    history = list(messages)
+    """Answer the conversation. `sampling.seed` is the run's seed; each step derives its own. `trail` fills.
+
+    Once the budget is closing, the model is told to submit and gets no more tools.
+    """
+    trail = trail or Trail()
+    history = trail.history = list(messages)
+    trail.given = len(history)
     given = len(all_images(history))
-    seed = sampling.seed or 0
     for step in range(max_steps):
-        own = replace(sampling, seed=derive_seed(seed, voice.agent, step))
-        last = step == max_steps - 1
+        own = replace(sampling, seed=derive_seed(sampling.seed or 0, voice.path, step))
+        closing = budget.closing
+        last = step == max_steps - 1 or closing
+        asked = told_to_submit(history) if closing else history
+        turn = trail.turn = Turn()
         try:
-            turn = await _sample(model, history, () if last else tools.specs, own, voice, step)
+            offered = () if last else tools.specs
+            await call_model(
+                turn, model, asked, offered, own, voice=voice, step=step, budget=budget, from_held_back=from_held_back
+            )
         except InputError as error:
             if step == 0:
                 raise  # the question itself cannot be answered
             raise AgentError(str(error)) from error
         calls = () if last else _with_unique_ids(turn.calls, history, step)
-        history.append(_message(turn, calls))
+        history.append(turn.message(calls))
+        trail.turn, trail.steps = Turn(), step + 1
         if not calls:
             break
-        history += await _run_tools(calls, tools, all_images(history), given, voice)
+        history += await _run_tools(calls, tools, all_images(history), given, voice, budget, step)
     answer = turn.text.strip()
     if not answer:
         raise AgentError(_without_answer(turn, step + 1))
-    return AgentAnswer(answer, turn.mean_logprob, step + 1, tuple(history[len(messages) :]))
-
-
-async def _sample(
-    model: ChatModel, history: list[Message], tools: Sequence[ToolSpec], sampling: Sampling, voice: Voice, step: int
-) -> _Turn:
-    turn = _Turn()
-    async for delta in model.stream(history, tools=tools, sampling=sampling):
-        if delta.reasoning:
-            turn.reasoning += delta.reasoning
-            voice.delta(events.ReasoningDelta, delta.reasoning, step=step)
-        if delta.text:
-            turn.text += delta.text
-            voice.delta(events.TextDelta, delta.text, step=step)
-        if delta.tool_call is not None:
-            turn.calls.append(delta.tool_call)
-        turn.usage = delta.usage or turn.usage
-        turn.mean_logprob = delta.mean_logprob if delta.mean_logprob is not None else turn.mean_logprob
-        turn.finish_reason = delta.finish_reason or turn.finish_reason
-    voice.spend(turn.usage)
-    voice.emit(events.UsageReported, usage=turn.usage, step=step, finish_reason=turn.finish_reason)
-    return turn
-
-
-def _message(turn: _Turn, calls: tuple[ToolCall, ...]) -> Message:
-    content = (TextPart(turn.text),) if turn.text else ()
-    return Message("assistant", content, reasoning=turn.reasoning, tool_calls=calls)
+    return AgentAnswer(answer, turn.mean_logprob, step + 1, trail.own)
 
 
 def _with_unique_ids(calls: list[ToolCall], history: list[Message], step: int) -> tuple[ToolCall, ...]:
@@ -130,18 +124,27 @@ def _with_unique_ids(calls: list[ToolCall], history: list[Message], step: int) -
 
 
 async def _run_tools(
-    calls: tuple[ToolCall, ...], tools: Toolbox, images: list[Image.Image], given: int, voice: Voice
+    calls: tuple[ToolCall, ...],
+    tools: Toolbox,
+    images: list[Image.Image],
+    given: int,
+    voice: Voice,
+    budget: Budget,
+    step: int,
 ) -> list[Message]:
     """Run all calls at once; every call sees the pictures that were there before, the first `given` not from tools."""
     for call in calls:
         voice.emit(events.ToolCall, call=call.id, name=call.name, arguments=call.arguments)
     async with asyncio.TaskGroup() as group:
-        running = [group.create_task(_timed(call, position, tools, images)) for position, call in enumerate(calls)]
+        running = [
+            group.create_task(call_tool(call, tools, images, voice=voice, step=step, budget=budget))
+            for call in calls[:MAX_CALLS]
+        ]
+    results = [task.result() for task in running] + [(_TOO_MANY, 0.0)] * (len(calls) - len(running))
     messages = []
     index = len(images)
     room = MAX_TOOL_PIXELS - sum(_pixels(image) for image in images[given:])
-    for call, task in zip(calls, running, strict=True):
-        result, seconds = task.result()
+    for call, (result, seconds) in zip(calls, results, strict=True):
         room -= (size := sum(_pixels(image) for image in result.images))
         if size and room < 0:
             result, room = ToolResult(_NO_ROOM, failed=True), room + size
@@ -166,16 +169,11 @@ async def _run_tools(
 
 _NO_ROOM = "Error: the pictures from tools have become too large together; crop smaller boxes, or answer"
 
+_TOO_MANY = ToolResult(f"Error: a turn can make at most {MAX_CALLS} tool calls", failed=True)
+
 
 def _pixels(image: Image.Image) -> int:
     return image.width * image.height
-
-
-async def _timed(call: ToolCall, position: int, tools: Toolbox, images: list[Image.Image]) -> tuple[ToolResult, float]:
-    start = time.monotonic()
-    if position >= MAX_CALLS:
-        return ToolResult(f"Error: a turn can make at most {MAX_CALLS} tool calls", failed=True), 0.0
-    return await tools.call(call, images), time.monotonic() - start
 
 
 def show_image(voice: Voice, image: Image.Image, digest: str, *, index: int, call: str) -> None:
@@ -183,7 +181,7 @@ def show_image(voice: Voice, image: Image.Image, digest: str, *, index: int, cal
     voice.emit(events.ImageShown, digest=digest, index=index, width=width, height=height, call=call, image=image)
 
 
-def _without_answer(turn: _Turn, steps: int) -> str:
+def _without_answer(turn: Turn, steps: int) -> str:
     if turn.finish_reason == "length":
         return f"no answer: cut off after {turn.usage.completion_tokens} tokens (raise the token limit)"
     if turn.calls:

@@ -1,13 +1,15 @@
 """Which answers mean the same, how sure the leader is, and who wins: pure functions.
 
-Stopping rule: Adaptive-Consistency (arXiv 2305.11860). Not covered: judging prose by a model.
+Stopping rule: Adaptive-Consistency (arXiv 2305.11860). Where exact and numeric comparison end, a judge may have found
+meanings equal (`judge.py`); what it found comes in as a mapping of meanings.
 """
 
 import math
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 _NUMBER = re.compile(r"([-+]?)(\d{1,3}(?:,\d{3})+|\d+)(?:\.(\d+))?", re.ASCII)
 _CODE = re.compile(r"[-+]?0\d", re.ASCII)
@@ -15,6 +17,7 @@ _BOXED = re.compile(r"\\boxed\{([^{}]*)\}")
 _STATED = re.compile(
     r"(?:^|\b)(?:the\s+)?(?:final\s+)?answer(?:\s+is\s*:?|\s*:)\s*(.+?)\s*$", re.IGNORECASE | re.MULTILINE
 )
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 _WRAPPING = " \t\n\"'`*_$!"
 
 
@@ -67,11 +70,22 @@ def _canonical(sign: str, whole: str, fraction: str) -> str:
     return f"-{number}" if sign == "-" and number != "0" else number
 
 
-def grouped(votes: list[Vote]) -> list[Group]:
-    """Heaviest group first; equal ones by their earliest agent."""
+def is_number(answer: str) -> bool:
+    """Whether the answer comes down to a plain number: such are equal or different, and need no judge."""
+    return _NUMBER.fullmatch(meaning(answer)) is not None
+
+
+def states_answer(text: str) -> bool:
+    """Whether an unfinished text already says what its answer is."""
+    return bool(_BOXED.search(text) or _STATED.search(text))
+
+
+def grouped(votes: Sequence[Vote], same: Mapping[str, str] = _NOTHING) -> list[Group]:
+    """Heaviest group first; equal ones by their earliest agent. `same`: meanings that a judge found equal to others."""
     sides: dict[str, list[Vote]] = {}
     for vote in sorted(votes, key=lambda vote: vote.agent):
-        sides.setdefault(meaning(vote.answer), []).append(vote)
+        key = meaning(vote.answer)
+        sides.setdefault(same.get(key, key), []).append(vote)
     groups = [Group(tuple(side)) for side in sides.values()]
     return sorted(groups, key=lambda group: (-group.weight, group.agents[0]))
 
@@ -94,13 +108,14 @@ class Standing:
     count: int
     second: int
     posterior: float
+    distinct: int
 
 
-def standing(votes: list[Vote]) -> Standing:
+def standing(votes: Sequence[Vote], same: Mapping[str, str] = _NOTHING) -> Standing:
     """The state of a non-empty vote."""
-    groups = sorted(grouped(votes), key=lambda group: (-len(group.votes), group.agents[0]))
+    groups = sorted(grouped(votes, same), key=lambda group: (-len(group.votes), group.agents[0]))
     count, second = len(groups[0].votes), len(groups[1].votes) if len(groups) > 1 else 0
-    return Standing(groups[0].answer, count, second, lead_posterior(count, second))
+    return Standing(groups[0].answer, count, second, lead_posterior(count, second), len(groups))
 
 
 def lead_posterior(count: int, second: int) -> float:

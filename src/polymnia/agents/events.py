@@ -20,7 +20,11 @@ from polymnia.data.images import from_data_url, to_data_url
 from polymnia.errors import InputError
 
 Mode = Literal["instant", "thinking", "contemplating"]
-EndReason = Literal["consensus", "rounds"]
+EndReason = Literal["consensus", "rounds", "deadline", "budget"]
+"""Agreement; all rounds done; out of time; out of tokens, tool calls, agents or money."""
+Role = Literal["propose", "refine", "aggregate", "judge"]
+"""What an agent is there for; each role may have its own model."""
+Resource = Literal["seconds", "tokens", "tool_calls", "agents", "cost"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +70,7 @@ class AgentStarted(Event):
     wave: int
     """1-based: the agents of a wave work at the same time."""
     strategy: str
+    role: Role = "propose"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +144,8 @@ class AgentFailed(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class AgentCancelled(Event):
-    pass
+    draft: str = ""
+    """What it had written so far and what counts as its answer, where time ran out."""
 
 
 @dataclass(frozen=True)
@@ -159,6 +165,8 @@ class Consensus(Event):
     count: int
     second: int
     posterior: float
+    distinct: int
+    """Different answers so far."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +182,17 @@ class Disagreement(Event):
 @dataclass(frozen=True, kw_only=True)
 class RoundFinished(Event):
     answers: int
-    groups: int
+    distinct: int
+    """How many different ones there are among them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetWarning(Event):
+    """So much of a resource is spent that agents are told to submit, or so little is left that a call was refused."""
+
+    resource: Resource
+    spent: float
+    limit: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,6 +214,9 @@ class RunFinished(Event):
     critical_path_tokens: int
     """Longest chain of generated tokens that depend on each other."""
     seconds: float
+    tool_calls: int = 0
+    cost: float | None = None
+    """Dollars, at the prices of the models' configuration; None where a model that was asked has none."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -57,7 +57,10 @@ class LocalModel:
         self.processor = ImageProcessor.from_folder(folder)
         generation = folder / "generation_config.json"
         self._defaults = _read_json(generation) if generation.is_file() else {}
-        self._known_tools = _known_tools(folder / "card.json")
+        card = folder / "card.json"
+        self._known_tools = _names(card, "tools")
+        # Of our own checkpoints only those whose card says so were trained on drafts of others.
+        self._known_roles = _names(card, "roles") or (("propose",) if card.is_file() else None)
         self._engine = engine or _load(folder, max_batch)
         self.fingerprint = self._engine.fingerprint
         self.context_tokens = self._engine.context
@@ -71,6 +74,14 @@ class LocalModel:
     async def known_tools(self) -> tuple[str, ...] | None:
         """What the checkpoint's card says."""
         return self._known_tools
+
+    async def known_roles(self) -> tuple[str, ...] | None:
+        """What the checkpoint's card says; proposing only where it says nothing."""
+        return self._known_roles
+
+    async def prompt_tokens(self, messages: Sequence[Message], tools: Sequence[ToolSpec], sampling: Sampling) -> int:
+        """What the engine is going to count for this prompt."""
+        return len((await asyncio.to_thread(self.prompt, messages, tools, sampling)).ids)
 
     def default_temperature(self, *, parallel: bool) -> float:
         """Greedy for a lone agent; what the checkpoint recommends for several, which must differ."""
@@ -226,13 +237,13 @@ def _load(folder: Path, max_batch: int) -> "Engine":
     return Engine(folder, max_batch=max_batch)
 
 
-def _known_tools(card: Path) -> tuple[str, ...] | None:
-    """The names under `tools` in a checkpoint's card; None without a card or where it does not say."""
-    names = _read_json(card).get("tools") if card.is_file() else None
+def _names(card: Path, field: str) -> tuple[str, ...] | None:
+    """The names under `tools` or `roles` in a checkpoint's card; None without a card or where it does not say."""
+    names = _read_json(card).get(field) if card.is_file() else None
     if names is None:
         return None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise InputError(f'{card} says "tools": {names!r}: write a list of tool names, or leave it out')
+        raise InputError(f'{card} says "{field}": {names!r}: write a list of {field[:-1]} names, or leave it out')
     return tuple(names)
 
 

@@ -98,6 +98,19 @@ async def known_tools(model: ChatModel) -> Collection[str] | None:
 
 
 @runtime_checkable
+class RoleKnowledge(Protocol):
+    """Models that may say for which roles they were trained; small ones can do nothing with the others' prompts."""
+
+    async def known_roles(self) -> Collection[str] | None:
+        """Names of `events.Role`; None where the model does not say, which is taken for all."""
+        ...
+
+
+async def known_roles(model: ChatModel) -> Collection[str] | None:
+    return await model.known_roles() if isinstance(model, RoleKnowledge) else None
+
+
+@runtime_checkable
 class TemperatureDefaults(Protocol):
     """Models that know at which temperature they answer best."""
 

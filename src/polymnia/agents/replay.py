@@ -116,6 +116,7 @@ class Turn:
     step: int
     time: float
     """Seconds since the run began."""
+    round: int = 1
     reasoning: str = ""
     text: str = ""
     usage: Usage | None = None
@@ -127,6 +128,9 @@ class Agent:
     number: int
     """1-based, as people count."""
     strategy: str
+    role: events.Role = "propose"
+    """In the latest round."""
+    round: int = 1
     state: State = "at work"
     outcome: str = ""
     """The answer, or the error."""
@@ -136,13 +140,15 @@ class Agent:
     """Those from its tools, by index."""
 
     def turn(self, step: int, time: float) -> Turn:
-        """The turn of this step, begun now if it is new."""
-        if not self.turns or self.turns[-1].step != step:
-            self.turns.append(Turn(step, time))
+        """The turn of this step in the present round, begun now if it is new."""
+        if not self.turns or (self.turns[-1].round, self.turns[-1].step) != (self.round, step):
+            self.turns.append(Turn(step, time, self.round))
         return self.turns[-1]
 
     def looks(self, call: str) -> list[Look]:
-        return [look for turn in self.turns for look in turn.looks if look.call.call == call]
+        """Those of the present round with this id, which is unique in there."""
+        turns = [turn for turn in self.turns if turn.round == self.round]
+        return [look for turn in turns for look in turn.looks if look.call.call == call]
 
 
 @dataclass(slots=True)
@@ -227,7 +233,9 @@ def _add(story: Story, event: Event) -> None:
         case events.ImageShown():
             _add_picture(story, event)
         case events.AgentStarted() if event.agent is not None:
-            story.agents[event.agent] = Agent(event.agent + 1, event.strategy)
+            agent = story.agents.setdefault(event.agent, Agent(event.agent + 1, event.strategy))
+            agent.role, agent.round, agent.state, agent.outcome = event.role, event.round or 1, "at work", ""
+            agent.pictures = {}
         case events.Consensus():
             story.consensus = event
         case events.RunFinished() | events.RunCancelled() | events.RunFailed():
@@ -263,7 +271,8 @@ def _add_to_agent(story: Story, agent: Agent, event: Event) -> None:
             given = _arguments(event.arguments)
             index = _number(given.get("image"))
             seen = story.pictures | agent.pictures
-            turn = agent.turn(agent.turns[-1].step if agent.turns else 0, since)
+            begun = bool(agent.turns) and agent.turns[-1].round == agent.round
+            turn = agent.turn(agent.turns[-1].step if begun else 0, since)
             turn.looks.append(Look(event, given, None if index is None else seen.get(int(index))))
         case events.ToolResult():
             for look in agent.looks(event.call):

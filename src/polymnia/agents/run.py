@@ -9,26 +9,32 @@ Closing the iterator (or cancelling its task) ends all agents and their requests
 import asyncio
 import math
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import Any, get_args
+from typing import TypeVar, get_args
 
 from polymnia.agents import events
 from polymnia.agents.agent import MAX_STEPS
-from polymnia.agents.contemplate import SURE, Outcome, contemplate, side
-from polymnia.agents.events import Event, Mode, RunFinished
-from polymnia.agents.model import ChatModel, Sampling, TemperatureDefaults, known_tools
+from polymnia.agents.budget import HELD_BACK, Budget, Limits, prices_of
+from polymnia.agents.contemplate import contemplate, side
+from polymnia.agents.crew import Job, describe
+from polymnia.agents.events import Event, Mode, Role, RunFinished
+from polymnia.agents.model import ChatModel, Sampling, TemperatureDefaults, known_roles, known_tools
 from polymnia.agents.stream import EventStream
+from polymnia.agents.team import ALONE, Level, TeamConfig, level_config, needs_one_agent
 from polymnia.data.chat import Effort, Message, all_images
 from polymnia.data.images import image_digest
-from polymnia.errors import InputError, PolymniaError, RunError
+from polymnia.errors import InputError, RunError
 from polymnia.tools import Tool, Toolbox, default_tools
 
-MAX_AGENTS = 64
+T = TypeVar("T")
+
 MAX_TEMPERATURE = 2.0
-DEFAULT_AGENTS = 8
 PARALLEL_TEMPERATURE = 0.7
 """For several agents and a model that names none of its own."""
+CARD_SHARE = 0.1
+"""Of the deadline, for an endpoint to say what it knows of its model."""
 
 
 async def answer(
@@ -36,7 +42,11 @@ async def answer(
     *,
     model: ChatModel,
     mode: Mode = "contemplating",
-    agents: int = DEFAULT_AGENTS,
+    level: Level = "normal",
+    agents: int | None = None,
+    team: TeamConfig | None = None,
+    roles: Mapping[Role, ChatModel] | None = None,
+    limits: Limits | None = None,
     effort: Effort | None = None,
     seed: int = 0,
     temperature: float | None = None,
@@ -44,38 +54,45 @@ async def answer(
     max_tokens: int | None = None,
     tools: Toolbox | Sequence[Tool] | None = None,
     max_steps: int = MAX_STEPS,
-    sure: float = SURE,
     cancel: asyncio.Event | None = None,
     run: str | None = None,
 ) -> AsyncGenerator[Event, None]:
     """Answer the conversation's last message, which is a user's; yields what happens.
 
-    `agents` counts in Contemplating mode only. `effort` is `minimal` in instant mode and `medium`
-    otherwise unless given. `temperature`: unless given, the model's own default; without one, greedy for a
-    single agent and 0.7 for several. `tools`: `offered_tools(model)` unless given; `()` for none.
-    `sure`: the leading answer's posterior at which no more agents are asked. `max_tokens` bounds each model call.
-    Setting `cancel` ends the run with `run_cancelled`.
+    In Contemplating mode `level` says how large the team is and how many rounds it works; `agents` overrides its
+    number, `team` everything. `roles`: other models than `model` for some roles; a model that says it was not
+    trained for a role does not get it. `limits`: what the whole run may spend; with a deadline the best answer so far
+    comes back in time. `effort` is `minimal` in instant mode and `medium` otherwise unless given. `temperature`:
+    unless given, the model's own default; without one, greedy for a single agent and 0.7 for several. `tools`:
+    `offered_tools(model)` unless given; `()` for none. `max_tokens` bounds each model call. Setting `cancel` ends
+    the run with `run_cancelled`.
 
     Raises `InputError` before the first event when the input cannot be used; after `run_failed` the error
     that every agent ended with.
     """
-    number = _agents(mode, agents)
+    started = asyncio.get_running_loop().time()
+    config = _team(mode, level, agents, team)
+    limits = limits or Limits()
     heat = _temperature(model, temperature, parallel=mode == "contemplating")
     thought = effort or ("minimal" if mode == "instant" else "medium")
     sampling = Sampling(heat, top_p, max_tokens, seed, effort=thought)
     _check(messages, sampling)
-    box = await offered_tools(model) if tools is None else tools if isinstance(tools, Toolbox) else Toolbox(tools)
+    _check_prices([model, *(roles or {}).values()], limits)
+    card_seconds = None if limits.seconds is None else CARD_SHARE * limits.seconds
+    cast = await _within(card_seconds, _cast(model, roles), _full_cast(model, roles))
+    if tools is None:
+        box = await _within(card_seconds, offered_tools(model), default_tools())
+    else:
+        box = tools if isinstance(tools, Toolbox) else Toolbox(tools)
+    if config.router and needs_one_agent(messages[-1].text, box):
+        config = ALONE
     stream = EventStream(run or f"run_{uuid.uuid4().hex}")
-    _announce(stream, messages, model, mode, number, sampling, box)
-    settings: dict[str, Any] = {
-        "model": model,
-        "tools": box,
-        "sampling": sampling,
-        "agents": number,
-        "max_steps": max_steps,
-        "sure": sure,
-    }
-    driver = asyncio.create_task(_drive(partial(contemplate, messages, stream=stream, **settings), stream))
+    budget = Budget(
+        limits, started=started, held_back=HELD_BACK if config.agents > 1 else 0.0, warn=partial(_warn, stream)
+    )
+    _announce(stream, messages, model, mode, config.agents, sampling, box)
+    job = Job(messages, cast, box, sampling, config, budget, stream, max_steps)
+    driver = asyncio.create_task(_drive(job))
     tasks = [driver] if cancel is None else [driver, asyncio.create_task(_cancel_on(cancel, driver))]
     try:
         async for event in stream:
@@ -105,10 +122,11 @@ async def outcome(happenings: AsyncIterator[Event]) -> RunFinished:
     return last
 
 
-async def _drive(work: Callable[[], Awaitable[Outcome]], stream: EventStream) -> None:
+async def _drive(job: Job) -> None:
     """Do the work and write the event that ends the run, whatever happens."""
+    stream, budget = job.stream, job.budget
     try:
-        done = await work()
+        done = await contemplate(job)
         stream.emit(events.AnswerDelta, text=done.answer)
         stream.emit(
             RunFinished,
@@ -119,16 +137,14 @@ async def _drive(work: Callable[[], Awaitable[Outcome]], stream: EventStream) ->
             usage=stream.total_usage,
             critical_path_tokens=done.critical_path_tokens,
             seconds=stream.seconds,
+            tool_calls=budget.tool_calls,
+            cost=budget.cost if budget.priced else None,
         )
     except asyncio.CancelledError:
         stream.emit(events.RunCancelled, usage=stream.total_usage, seconds=stream.seconds)
         raise
     except Exception as error:
-        text = (
-            str(error)
-            if isinstance(error, PolymniaError)
-            else f"internal error ({type(error).__name__}); the log says why"
-        )
+        text = describe(error)
         stream.emit(events.RunFailed, error=text, usage=stream.total_usage, seconds=stream.seconds)
         raise
     finally:
@@ -167,12 +183,48 @@ def _announce(
         stream.emit(events.ImageShown, digest=digest, index=index, width=width, height=height, call="", image=image)
 
 
-def _agents(mode: Mode, agents: int) -> int:
+def _team(mode: Mode, level: Level, agents: int | None, team: TeamConfig | None) -> TeamConfig:
     if mode not in get_args(Mode):
         raise InputError(f"unknown mode {mode!r}: choose one of {', '.join(get_args(Mode))}")
-    if not 1 <= agents <= MAX_AGENTS:
-        raise InputError(f"{agents} agents cannot answer: choose a number from 1 to {MAX_AGENTS}")
-    return agents if mode == "contemplating" else 1
+    config = team or level_config(level)
+    if agents is not None:
+        config = replace(config, agents=agents)  # refuses a wrong number
+    return config if mode == "contemplating" else ALONE
+
+
+def _full_cast(model: ChatModel, roles: Mapping[Role, ChatModel] | None) -> dict[Role, ChatModel]:
+    return {role: (roles or {}).get(role, model) for role in get_args(Role)}
+
+
+async def _cast(model: ChatModel, roles: Mapping[Role, ChatModel] | None) -> dict[Role, ChatModel]:
+    """Who plays which role. A model proposes in any case; other roles only if it does not say otherwise."""
+    cast: dict[Role, ChatModel] = {}
+    for role, one in _full_cast(model, roles).items():
+        known = await known_roles(one)
+        if role == "propose" or known is None or role in known:
+            cast[role] = one
+    return cast
+
+
+async def _within(seconds: float | None, work: Awaitable[T], otherwise: T) -> T:
+    try:
+        async with asyncio.timeout(seconds):
+            return await work
+    except TimeoutError:
+        return otherwise
+
+
+def _warn(stream: EventStream, resource: events.Resource, spent: float, limit: float) -> None:
+    stream.emit(events.BudgetWarning, resource=resource, spent=round(spent, 6), limit=limit)
+
+
+def _check_prices(models: Sequence[ChatModel], limits: Limits) -> None:
+    for one in models:
+        if limits.cost is not None and prices_of(one) is None:
+            raise InputError(
+                f"nobody knows what {one.name} costs: leave the limit of {limits.cost:g} dollars out, or put "
+                "the model with its prices into config.toml"
+            )
 
 
 def _temperature(model: ChatModel, given: float | None, *, parallel: bool) -> float | None:

@@ -102,6 +102,11 @@ class Voice:
     agent: int
     round: int = 1
 
+    @property
+    def path(self) -> str:
+        """Names this agent's work within its run: `3`, and `2/3` in the second round."""
+        return str(self.agent) if self.round == 1 else f"{self.round}/{self.agent}"
+
     def emit(self, kind: type[Event], **fields: Any) -> None:
         self.stream.emit(kind, agent=self.agent, round=self.round, **fields)
 

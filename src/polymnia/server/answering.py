@@ -10,14 +10,23 @@ import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import NamedTuple, TypeVar, cast
+from typing import TypeVar, cast
 from weakref import WeakKeyDictionary
 
 from polymnia.agents import events
-from polymnia.agents.contemplate import SURE, VERY_SURE
 from polymnia.agents.events import Event, Mode
-from polymnia.agents.model import ChatModel, Delta, FinishReason, Sampling, TemperatureDefaults, Usage, known_tools
+from polymnia.agents.model import (
+    ChatModel,
+    Delta,
+    FinishReason,
+    Sampling,
+    TemperatureDefaults,
+    Usage,
+    known_roles,
+    known_tools,
+)
 from polymnia.agents.run import PARALLEL_TEMPERATURE, answer
+from polymnia.agents.team import LEVELS, Level
 from polymnia.data.chat import Effort, Message, ToolSpec
 from polymnia.errors import RunError
 from polymnia.server.errors import ApiError
@@ -26,15 +35,10 @@ from polymnia.server.schema import ChatRequest, ToolMessage
 T = TypeVar("T")
 
 
-class Level(NamedTuple):
-    agents: int
-    sure: float
-
-
-CONTEMPLATING = {
-    ":contemplating": Level(8, SURE),
-    ":contemplating-quick": Level(4, SURE),
-    ":contemplating-deep": Level(16, VERY_SURE),
+CONTEMPLATING: dict[str, Level] = {
+    ":contemplating": "normal",
+    ":contemplating-quick": "quick",
+    ":contemplating-deep": "deep",
 }
 """By the suffix of the model's name."""
 
@@ -65,8 +69,8 @@ class Plan:
     """At work at the same time; samples when the model itself answers."""
     raw: bool
     """The model itself answers, with no tools of ours."""
-    sure: float = SURE
-    """When agents that contemplate stop early."""
+    level: Level = "normal"
+    """Of agents that contemplate."""
 
 
 def served_models(name: str) -> list[str]:
@@ -90,7 +94,8 @@ def plan(request: ChatRequest, served: str) -> Plan:
         raise ApiError(400, message, param="n")
     if suffix:
         level = CONTEMPLATING[suffix]
-        return Plan("contemplating", request.reasoning_effort or "medium", level.agents, raw=False, sure=level.sure)
+        agents = LEVELS[level].agents
+        return Plan("contemplating", request.reasoning_effort or "medium", agents, raw=False, level=level)
     effort = request.reasoning_effort or "medium"
     return Plan("instant" if effort == "minimal" else "thinking", effort, samples, raw)
 
@@ -136,13 +141,12 @@ async def _from_agents(
         messages,
         model=Limited(model, request.token_limit, tuple(request.stop or ())),
         mode=how.mode,
-        agents=how.agents,
+        level=how.level,
         effort=how.effort,
         seed=secrets.randbits(31) if request.seed is None else request.seed,
         temperature=request.temperature,
         top_p=1.0 if request.top_p is None else request.top_p,
         tools=() if request.tool_choice == "none" else None,
-        sure=how.sure,
     )
     endings: dict[int | None, FinishReason] = {}
     async with aclosing(run) as happened:
@@ -213,6 +217,9 @@ class Limited:
 
     async def known_tools(self) -> Collection[str] | None:
         return await known_tools(self._model)
+
+    async def known_roles(self) -> Collection[str] | None:
+        return await known_roles(self._model)
 
     def default_temperature(self, *, parallel: bool) -> float | None:
         return _temperature(self._model, parallel=parallel)
