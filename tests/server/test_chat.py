@@ -112,6 +112,7 @@ def test_health(serve: Serve) -> None:
     assert health["model"] == "nano"
     assert health["weights"] == FINGERPRINT
     assert health["agents"] == {"busy": 0, "limit": 64}
+    assert health["sandbox"] == {"backend": "monty", "setting": "monty", "why": ""}
 
 
 def test_a_picture_reaches_the_model(serve: Serve) -> None:

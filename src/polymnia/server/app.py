@@ -20,6 +20,7 @@ from polymnia.server.conversation import to_messages, to_tools
 from polymnia.server.errors import ApiError, install_error_handlers
 from polymnia.server.http import EventStream, Limits, Slots, read_json_body, while_connected
 from polymnia.server.schema import parse_request
+from polymnia.tools.backend import chosen
 
 
 @runtime_checkable
@@ -44,6 +45,7 @@ def create_app(model: ChatModel, limits: Limits | None = None) -> FastAPI:
     bounds = limits or Limits()
     slots = Slots(bounds.agents, bounds.retry_seconds)
     app.state.slots = slots
+    python = chosen()  # at start, so that a setting that is wrong or does not work is known before the first call
 
     @app.get("/health")
     async def health() -> dict[str, Any]:
@@ -53,6 +55,7 @@ def create_app(model: ChatModel, limits: Limits | None = None) -> FastAPI:
             "model": model.name,
             "weights": model.fingerprint,
             "agents": {"busy": slots.taken, "limit": bounds.agents},
+            "sandbox": {"backend": python.sandbox.name, "setting": python.setting, "why": python.why},
         }
 
     @app.get("/v1/models")

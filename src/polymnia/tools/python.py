@@ -1,11 +1,13 @@
-"""The `python` tool: exact computation in the sandbox."""
+"""The `python` tool: exact computation in the sandbox that this process has chosen (`backend.py`)."""
 
+from dataclasses import replace
 from typing import Annotated
 
 from pydantic import Field
 
-from polymnia.tools.base import ToolResult, tool
-from polymnia.tools.sandbox import shared_sandbox
+from polymnia.tools.backend import chosen
+from polymnia.tools.base import Tool, ToolResult, tool
+from polymnia.tools.bubblewrap import Bubblewrap
 
 
 @tool
@@ -18,5 +20,13 @@ async def python(code: Annotated[str, Field(description="Python source")]) -> To
     statistics, fractions, heapq, operator or numpy, and no file, network or process. Limits: 2 seconds,
     128 MiB, 4000 characters of output.
     """
-    done = await shared_sandbox().run_async(code)
+    done = await chosen().sandbox.run_async(code)
     return ToolResult(done.text, failed=done.failed)
+
+
+def python_tool() -> Tool:
+    """The tool, described as the sandbox is that will run its code; the words above are Monty's."""
+    sandbox = chosen().sandbox
+    if not isinstance(sandbox, Bubblewrap):
+        return python
+    return replace(python, spec=replace(python.spec, description=sandbox.description))

@@ -3,21 +3,21 @@
 Monty is a Python interpreter in Rust with no files, network, environment or processes to reach; a
 pool keeps workers warm (a call costs under a millisecond). Time, memory, sleep and output are
 bounded. The synchronous pool is used, in threads: the asynchronous one of monty 1.4.0 aborts the
-interpreter at exit when output overflowed. Does not run full CPython (no numpy); see `python.py`.
+interpreter at exit when output overflowed. Does not run full CPython (no numpy): `bubblewrap.py` does.
 """
 
 import asyncio
-import atexit
 import os
 import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 from pydantic_monty import Monty, MontyCrashedError, MontyError, MontyRuntimeError, MontySyntaxError, ResourceLimits
+
+from polymnia.tools.execution import NO_OUTPUT, Execution, Output
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +29,6 @@ class Limits:
     memory_bytes: int = 128 * 2**20
     output_chars: int = 4000
     """What the model gets to read at most."""
-
-
-@dataclass(frozen=True, slots=True)
-class Execution:
-    text: str
-    """What was printed, then the value of the last expression, or what went wrong."""
-    failed: bool = False
 
 
 class _Session:
@@ -68,6 +61,8 @@ class _Session:
 
 class Sandbox:
     """A pool of at most `workers` processes; more calls than that wait for a free one."""
+
+    name = "monty"
 
     def __init__(self, limits: Limits | None = None, workers: int | None = None) -> None:
         self.limits = limits or Limits()
@@ -111,7 +106,7 @@ class Sandbox:
             return self._pool
 
     def _run(self, code: str, session: _Session) -> Execution:
-        output = _Output(self.limits.output_chars)
+        output = Output(self.limits.output_chars)
         limits = ResourceLimits(
             max_feed_duration_secs=self.limits.seconds,
             max_memory=self.limits.memory_bytes,
@@ -130,36 +125,7 @@ class Sandbox:
         except MontyError as error:
             late = time.monotonic() - start >= self.limits.seconds
             return Execution(output.joined(_failure(error, late, self.limits)), failed=True)
-        return Execution(output.joined(shown) or "(no output: print a value or end with an expression)")
-
-
-@cache
-def shared_sandbox() -> Sandbox:
-    """The process's one sandbox with the default limits; its workers end with the process."""
-    sandbox = Sandbox()
-    atexit.register(sandbox.close)
-    return sandbox
-
-
-class _Output:
-    """Keeps the first `limit` characters that were printed and only counts the rest."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._kept = ""
-        self._count = 0
-
-    def write(self, stream: str, text: str) -> None:
-        self._count += len(text)
-        self._kept += text[: max(0, self._limit - len(self._kept))]
-
-    def joined(self, ending: str) -> str:
-        """The output and then `ending` (a value or an error), which always stays readable."""
-        room = max(self._limit - len(ending), 0)
-        printed = self._kept.rstrip("\n")
-        if len(printed) > room or self._count > self._limit:
-            printed = f"{printed[:room]}\n... (output cut: {self._count} characters were printed)"
-        return "\n".join(part for part in (printed, ending) if part)
+        return Execution(output.joined(shown) or NO_OUTPUT)
 
 
 def _shown(value: Any, limit: int) -> str:
