@@ -34,7 +34,7 @@ ALLOWED: dict[str, set[str]] = {
 # Agents reach the engine through one client only.
 EXCEPTIONS: dict[str, set[str]] = {"agents/local.py": {"model", "engine"}}
 
-WITHOUT_TORCH = ("data", "tools", "tasks", "agents", "server")
+WITHOUT_TORCH = ("store", "data", "tools", "tasks", "agents", "server")
 # Where the name to import is not the name to install.
 DISTRIBUTION = {"PIL": "pillow", "starlette": "fastapi", "anyio": "fastapi", "pydantic_core": "pydantic"}
 
