@@ -31,7 +31,7 @@ def test_an_endpoint_with_the_name_of_its_model(name: str, url: str, model: str)
         ("http:///v1#m", "names no host"),
         ("http://host:port/v1#m", "is no address"),
         ("http://[::1/v1#m", "is no address"),
-        ("gpt-17", "unknown model 'gpt-17': choose nano, a checkpoint folder, or an endpoint"),
+        ("gpt-17", "unknown model 'gpt-17': choose nano, a checkpoint folder, an endpoint like"),
         ("", "unknown model ''"),
     ],
 )

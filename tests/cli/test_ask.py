@@ -291,3 +291,64 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     environment = {**os.environ, "PYTHONPATH": "src"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
+
+
+# --- teams and budgets
+
+
+def differing(body: Json, number: int) -> Response:
+    """Agents that never agree until one is asked for the final answer."""
+    final = "give the final answer" in str(body["messages"][-1]["content"])
+    return stream(says("together" if final else f"{number}"))
+
+
+def test_the_level_decides_agents_and_rounds(endpoint: Endpoint, capsys: pytest.CaptureFixture[str]) -> None:
+    endpoint.reply = differing
+    assert ask(endpoint, "--level", "quick") == 0
+    out, err = capsys.readouterr()
+    assert out == "together\n"
+    assert len(endpoint.bodies) == 4 + 1
+    assert "round 2" not in err
+    assert "agent 5: writes the final answer from the drafts" in err
+    assert ask(endpoint, "--agents", "5") == 0
+    assert "round 2: 5 agents look at each other's drafts" in capsys.readouterr().err
+
+
+def test_a_deadline_brings_the_best_answer_so_far(endpoint: Endpoint, capsys: pytest.CaptureFixture[str]) -> None:
+    endpoint.reply = lambda body, number: stream(says("7")) if number == 0 else endpoint.hanging()
+    assert ask(endpoint, "--deadline", "1") == 0
+    out, err = capsys.readouterr()
+    assert out == "7\n"
+    assert "running short: 0.8" in err
+    assert err.splitlines()[-1] == "out of time: this is the best answer so far"
+    assert ask(endpoint, "--deadline", "0.5") == 1
+    _, err = capsys.readouterr()
+    assert err.splitlines()[-1] == "polymnia: no agent had an answer after 0.5 s: allow more time"
+
+
+def test_what_was_spent_is_told_and_bounded(endpoint: Endpoint, capsys: pytest.CaptureFixture[str]) -> None:
+    endpoint.reply = differing
+    assert ask(endpoint, "--json", "--max-tokens-total", "9000") == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["usage"]["total_tokens"] <= 9000
+    assert (said["cost"], said["tool_calls"]) == (None, 0)
+    assert all(body["max_tokens"] <= 9000 for body in endpoint.bodies)
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        (["--deadline", "0"], "a budget of 0.0 seconds allows nothing"),
+        (["--max-tokens-total", "0"], "a budget of 0 tokens allows nothing"),
+        (["--max-cost", "1"], "nobody knows what m costs: leave the limit of 1 dollars out"),
+        (["--level", "deep", "--mode", "thinking"], "--level deep has no meaning in thinking mode"),
+    ],
+)
+def test_budgets_that_cannot_be_kept_are_refused(
+    endpoint: Endpoint, capsys: pytest.CaptureFixture[str], options: list[str], part: str
+) -> None:
+    assert ask(endpoint, *options) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert part in err
+    assert endpoint.bodies == []

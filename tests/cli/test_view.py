@@ -10,6 +10,7 @@ from rich.console import Console
 from polymnia.agents import events
 from polymnia.agents.events import Event
 from polymnia.agents.model import Usage
+from polymnia.agents.team import Level
 from polymnia.cli import ask
 from polymnia.cli.board import Board, one_line
 from polymnia.cli.live import LiveView
@@ -84,6 +85,32 @@ def test_plain_lines() -> None:
     ]
 
 
+ROUNDS = [
+    *RUN[:4],
+    event(events.AgentFinished, agent=0, answer="7", usage=Usage(10, 12), steps=1, mean_logprob=None),
+    event(events.Disagreement, claim="?", sides=(events.Side("7", (0,), 1.0), events.Side("8", (1,), 1.0)), images=()),
+    event(events.RoundStarted, round=2, agents=2),
+    event(events.AgentStarted, agent=0, round=2, wave=1, strategy="", role="refine"),
+    event(events.UsageReported, agent=0, round=2, usage=Usage(10, 5), step=0, finish_reason="stop"),
+    event(events.BudgetWarning, resource="seconds", spent=8.0, limit=10.0),
+    event(events.AgentStarted, agent=2, round=2, wave=1, strategy="", role="aggregate"),
+]
+
+
+def test_rounds_roles_and_warnings_are_shown() -> None:
+    assert plain(*ROUNDS).splitlines()[-4:] == [
+        "the agents differ: 7 (1); 8 (1)",
+        "round 2: 2 agents look at each other's drafts",
+        "running short: 8 of 10 seconds spent",
+        "agent 3: writes the final answer from the drafts",
+    ]
+    shown = live(*ROUNDS, width=80)
+    assert "nano: contemplating, up to 8 agents, seed 3, round 2" in shown
+    assert "running short: 8 of 10 seconds spent" in shown
+    assert "round 2, 5 tok" in shown
+    assert "final, " in shown
+
+
 def test_failures_are_lines_only_after_some_agent_did_something() -> None:
     failed = event(events.AgentFailed, agent=1, error="gone")
     assert plain(STARTED, RUN[1], RUN[2], failed) == ""
@@ -154,4 +181,5 @@ def test_which_view_is_taken(
 def test_the_commands_choices_are_those_of_the_agents() -> None:
     # Written twice, so that --help need not import the agents.
     assert get_args(ask.Mode) == get_args(events.Mode)
+    assert get_args(ask.Level) == get_args(Level)
     assert get_args(ask.Effort) == get_args(Effort)

@@ -357,3 +357,24 @@ def test_contemplating_streams(serve: Serve) -> None:
     received = chunks(serve(ScriptedModel(says("3"))), model="nano:contemplating-quick")
     assert text(received) == "3"
     assert received[-1].choices[0].finish_reason == "stop"
+
+
+def test_a_model_that_knows_only_some_roles_gets_no_others_from_agents_elsewhere(serve: Serve) -> None:
+    class Proposer(ScriptedModel):
+        async def known_roles(self) -> tuple[str, ...]:
+            return ("propose",)
+
+    words = iter(f"word {number}" for number in range(99))
+    proposer = Proposer(lambda call: says(next(words))(call))
+    served = serve(proposer)
+    assert served.client.models.retrieve("nano").model_dump()["known_roles"] == ["propose"]
+
+    async def ask() -> str:
+        model = RemoteModel(served.url, "nano")
+        try:
+            return (await outcome(answer([message("user", "How many?")], model=model, agents=3))).answer
+        finally:
+            await model.aclose()
+
+    assert asyncio.run(ask()).startswith("word")
+    assert len(proposer.calls) == 3

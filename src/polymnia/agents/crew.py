@@ -116,7 +116,7 @@ async def run_alone(job: Job, state: State, seat: Seat, *, round: int) -> AgentA
         result = working.result()
         if isinstance(result, AgentAnswer):
             found = result
-            _finished(voice, found)
+            _finished(voice, found, seat.role)
         else:
             voice.emit(events.AgentFailed, error=describe(result))
     except asyncio.CancelledError:
@@ -189,7 +189,7 @@ async def _guarded(job: Job, state: State, seat: Seat, round: int, wave: int) ->
         return
     draft = Draft(seat.agent, round, result.text, result.messages, result.mean_logprob, seat.role)
     state.ledger.add(draft)
-    _finished(voice, result)
+    _finished(voice, result, seat.role)
 
 
 async def _attempt(job: Job, seat: Seat, voice: Voice, trail: Trail | None = None) -> AgentAnswer | Exception:
@@ -211,13 +211,14 @@ async def _attempt(job: Job, seat: Seat, voice: Voice, trail: Trail | None = Non
         return error
 
 
-def _finished(voice: Voice, answer: AgentAnswer) -> None:
+def _finished(voice: Voice, answer: AgentAnswer, role: Role) -> None:
     voice.emit(
         events.AgentFinished,
         answer=answer.text,
         usage=voice.spent,
         steps=answer.steps,
         mean_logprob=answer.mean_logprob,
+        role=role,
     )
 
 

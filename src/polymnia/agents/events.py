@@ -133,8 +133,10 @@ class UsageReported(Event):
 class AgentFinished(Event):
     answer: str
     usage: Usage
+    """In all rounds so far."""
     steps: int
     mean_logprob: float | None
+    role: Role = "propose"
 
 
 @dataclass(frozen=True, kw_only=True)

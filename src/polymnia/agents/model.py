@@ -4,9 +4,9 @@ Implementations: `local.LocalModel` (our engine in this process) and `remote.Rem
 OpenAI-compatible endpoint). `models.open_model` chooses by name. Tests use scripted ones.
 """
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from polymnia.data.chat import Effort, Message, ToolCall, ToolSpec
 
@@ -104,6 +104,14 @@ class RoleKnowledge(Protocol):
     async def known_roles(self) -> Collection[str] | None:
         """Names of `events.Role`; None where the model does not say, which is taken for all."""
         ...
+
+
+@runtime_checkable
+class Accompanied(Protocol):
+    """Models that come with others for some roles."""
+
+    @property
+    def roles(self) -> Mapping[Any, ChatModel]: ...
 
 
 async def known_roles(model: ChatModel) -> Collection[str] | None:

@@ -8,7 +8,7 @@ HTTP stream when cancelled. A field that the endpoint refuses (status 400 or 422
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from json import JSONDecodeError
 from typing import Any
@@ -35,8 +35,8 @@ CARD_SECONDS = 5.0
 """For an endpoint to say what it knows of a model; most know nothing that is of use here."""
 OURS = "x-polymnia-weights"
 """A header that only our own server sends."""
-KNOWN_TOOLS = "known_tools"
-"""A field that only our own server has in `/v1/models`."""
+KNOWN_TOOLS, KNOWN_ROLES = "known_tools", "known_roles"
+"""Fields that only our own server has in `/v1/models`."""
 
 log = logging.getLogger(__name__)
 
@@ -86,8 +86,7 @@ class RemoteModel:
         self._client.organization = self._client.project = None  # the same, from OPENAI_ORG_ID and _PROJECT_ID
         self._refused = frozenset({wire.TOOL_IMAGES})
         self._asked = False
-        self._known_tools: tuple[str, ...] | None = None
-        self._asked_for_tools = False
+        self._known: dict[str, tuple[str, ...]] | None = None
         self._urls: dict[str, str] = {}
         self._encoding = asyncio.Lock()
 
@@ -96,18 +95,24 @@ class RemoteModel:
         await self._client.close()
 
     async def known_tools(self) -> tuple[str, ...] | None:
-        """What our own server says of its model, asked once; None for all other endpoints."""
-        if not self._asked_for_tools:
+        """What our own server says of its model; None for all other endpoints."""
+        return (await self._card()).get(KNOWN_TOOLS)
+
+    async def known_roles(self) -> tuple[str, ...] | None:
+        """The same for roles."""
+        return (await self._card()).get(KNOWN_ROLES)
+
+    async def _card(self) -> dict[str, tuple[str, ...]]:
+        """The names that the endpoint's description of the model lists, asked for once."""
+        if self._known is None:
             client = self._client.with_options(timeout=CARD_SECONDS, max_retries=0)
-            try:
-                card = await client.models.retrieve(self.name)
-            except (openai.OpenAIError, httpx2.HTTPError, ValueError):
-                pass  # the question itself will show what is wrong with the endpoint
-            else:
-                names = (card.model_extra or {}).get(KNOWN_TOOLS)
-                self._known_tools = tuple(map(str, names)) if isinstance(names, list) else None
-            self._asked_for_tools = True
-        return self._known_tools
+            told: dict[str, Any] = {}
+            # The question itself will show what is wrong with the endpoint.
+            with suppress(openai.OpenAIError, httpx2.HTTPError, ValueError):
+                told = (await client.models.retrieve(self.name)).model_extra or {}
+            lists = {field: told.get(field) for field in (KNOWN_TOOLS, KNOWN_ROLES)}
+            self._known = {field: tuple(map(str, names)) for field, names in lists.items() if isinstance(names, list)}
+        return self._known
 
     def default_temperature(self, *, parallel: bool) -> float | None:
         """A lone agent gets the endpoint's own default (some models accept no other); several need variety."""

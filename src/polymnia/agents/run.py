@@ -20,7 +20,7 @@ from polymnia.agents.budget import HELD_BACK, Budget, Limits, prices_of
 from polymnia.agents.contemplate import contemplate, side
 from polymnia.agents.crew import Job, describe
 from polymnia.agents.events import Event, Mode, Role, RunFinished
-from polymnia.agents.model import ChatModel, Sampling, TemperatureDefaults, known_roles, known_tools
+from polymnia.agents.model import Accompanied, ChatModel, Sampling, TemperatureDefaults, known_roles, known_tools
 from polymnia.agents.stream import EventStream
 from polymnia.agents.team import ALONE, Level, TeamConfig, level_config, needs_one_agent
 from polymnia.data.chat import Effort, Message, all_images
@@ -60,12 +60,12 @@ async def answer(
     """Answer the conversation's last message, which is a user's; yields what happens.
 
     In Contemplating mode `level` says how large the team is and how many rounds it works; `agents` overrides its
-    number, `team` everything. `roles`: other models than `model` for some roles; a model that says it was not
-    trained for a role does not get it. `limits`: what the whole run may spend; with a deadline the best answer so far
-    comes back in time. `effort` is `minimal` in instant mode and `medium` otherwise unless given. `temperature`:
-    unless given, the model's own default; without one, greedy for a single agent and 0.7 for several. `tools`:
-    `offered_tools(model)` unless given; `()` for none. `max_tokens` bounds each model call. Setting `cancel` ends
-    the run with `run_cancelled`.
+    number, `team` everything. `roles`: other models than `model` for some roles, unless it brings some itself; a model
+    that says it was not trained for a role does not get it. `limits`: what the whole run may spend; with a deadline
+    the best answer so far comes back in time. `effort` is `minimal` in instant mode and `medium` otherwise unless
+    given. `temperature`: unless given, the model's own default; without one, greedy for a single agent and 0.7 for
+    several. `tools`: `offered_tools(model)` unless given; `()` for none. `max_tokens` bounds each model call.
+    Setting `cancel` ends the run with `run_cancelled`.
 
     Raises `InputError` before the first event when the input cannot be used; after `run_failed` the error
     that every agent ended with.
@@ -77,6 +77,8 @@ async def answer(
     thought = effort or ("minimal" if mode == "instant" else "medium")
     sampling = Sampling(heat, top_p, max_tokens, seed, effort=thought)
     _check(messages, sampling)
+    if roles is None and isinstance(model, Accompanied):
+        roles = model.roles
     _check_prices([model, *(roles or {}).values()], limits)
     card_seconds = None if limits.seconds is None else CARD_SHARE * limits.seconds
     cast = await _within(card_seconds, _cast(model, roles), _full_cast(model, roles))

@@ -16,12 +16,13 @@ from polymnia.cli.trace import Record, recording
 from polymnia.errors import InputError
 
 if TYPE_CHECKING:
+    from polymnia.agents.budget import Limits
     from polymnia.agents.events import Event, RunFinished
-    from polymnia.agents.local import LocalModel
-    from polymnia.agents.remote import RemoteModel
+    from polymnia.agents.models import OpenModel
     from polymnia.data.chat import Message
 
 Mode = Literal["instant", "thinking", "contemplating"]
+Level = Literal["quick", "normal", "deep"]
 Effort = Literal["minimal", "low", "medium", "high", "xhigh"]
 INTERRUPTED = 130
 
@@ -32,7 +33,13 @@ def ask(
         list[Path] | None, typer.Option(metavar="FILE", help="A picture; give it again for more of them.")
     ] = None,
     mode: Annotated[Mode, typer.Option(help="One quick agent, one that thinks, or several.")] = "contemplating",
-    agents: Annotated[int | None, typer.Option(help="The most agents that contemplate. [default: 8]")] = None,
+    level: Annotated[
+        Level | None,
+        typer.Option(help="How much to contemplate: 4 agents; 8, in 2 rounds; 16, in up to 5. [default: normal]"),
+    ] = None,
+    agents: Annotated[
+        int | None, typer.Option(help="The most agents that contemplate. [default: the level's number]")
+    ] = None,
     model: ModelName = "nano",
     effort: Annotated[
         Effort | None, typer.Option(help="How much to think. [default: minimal in instant mode, else medium]")
@@ -40,6 +47,15 @@ def ask(
     seed: Annotated[int, typer.Option(help="Same seed, same model in this process: same answer.")] = 0,
     temperature: Annotated[
         float | None, typer.Option(help="0 is greedy. [default: the model's own; 0 for a single agent of nano]")
+    ] = None,
+    deadline: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="Answer by then, as well as can be done.")
+    ] = None,
+    max_tokens_total: Annotated[
+        int | None, typer.Option(metavar="N", help="Tokens that all agents may read and write together.")
+    ] = None,
+    max_cost: Annotated[
+        float | None, typer.Option(metavar="DOLLARS", help="At the prices in config.toml, for all agents together.")
     ] = None,
     json: Json = False,
     trace: Annotated[
@@ -52,11 +68,12 @@ def ask(
     debug: Debug = False,
 ) -> int:
     """Ask a question, about pictures if you like."""
-    settings = {"mode": mode, "effort": effort, "seed": seed, "temperature": temperature}
-    if agents is not None:
-        if mode != "contemplating":
-            raise InputError(f"--agents {agents} has no meaning in {mode} mode: leave it out, or contemplate")
-        settings["agents"] = agents
+    for option, value in (("--agents", agents), ("--level", level)):
+        if value is not None and mode != "contemplating":
+            raise InputError(f"{option} {value} has no meaning in {mode} mode: leave it out, or contemplate")
+    settings: dict[str, Any] = {"mode": mode, "effort": effort, "seed": seed, "temperature": temperature}
+    settings |= {"level": level or "normal", "agents": agents}
+    settings["limits"] = _limits(deadline, max_tokens_total, max_cost)
     messages = [_message(question, image or [])]
     with recording(trace) as record:
         opened_model = opened(model)
@@ -71,6 +88,12 @@ def ask(
     return 0
 
 
+def _limits(seconds: float | None, tokens: int | None, cost: float | None) -> "Limits":
+    from polymnia.agents.budget import Limits
+
+    return Limits(seconds=seconds, tokens=tokens, cost=cost)
+
+
 def _message(question: str, paths: Sequence[Path]) -> "Message":
     from polymnia.data.chat import message
     from polymnia.data.images import load_image
@@ -80,7 +103,7 @@ def _message(question: str, paths: Sequence[Path]) -> "Message":
 
 async def _run(
     messages: "list[Message]",
-    model: "LocalModel | RemoteModel",
+    model: "OpenModel",
     settings: dict[str, Any],
     record: Record,
     *,
@@ -136,6 +159,8 @@ def _summary(done: "RunFinished", mode: str, model: str, fingerprint: str) -> di
         "seconds": round(done.seconds, 3),
         "usage": usage,
         "reason": done.reason,
+        "tool_calls": done.tool_calls,
+        "cost": done.cost,
         "votes": [{"answer": side.answer, "agents": len(side.agents)} for side in done.votes],
         "model": model,
         "fingerprint": fingerprint,

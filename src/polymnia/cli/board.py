@@ -9,6 +9,14 @@ from polymnia.agents.events import Event
 from polymnia.cli.output import printable
 
 State = Literal["working", "answered", "failed", "cancelled"]
+CONSENSUS = "consensus"
+RESOURCES: dict[events.Resource, str] = {
+    "seconds": "seconds",
+    "tokens": "tokens",
+    "tool_calls": "tool calls",
+    "agents": "agents",
+    "cost": "dollars",
+}
 TAIL = 400
 """Characters of an agent's current text that are kept for showing."""
 
@@ -19,6 +27,8 @@ class Row:
 
     agent: int
     strategy: str = ""
+    role: events.Role = "propose"
+    round: int = 1
     state: State = "working"
     doing: str = ""
     """The end of what it writes, its last tool call, its answer or its error; `one_line` shows it."""
@@ -32,6 +42,8 @@ class Board:
     rows: dict[int, Row] = field(default_factory=dict)
     verdict: str = ""
     """How the vote stands, once it does."""
+    round: int = 1
+    warnings: list[str] = field(default_factory=list)
     pictures: dict[str, tuple[int, int, int]] = field(default_factory=dict)
     """Index, width and height by digest."""
 
@@ -42,12 +54,19 @@ class Board:
                 self.started = event
             case events.ImageShown():
                 self.pictures[event.digest] = (event.index, event.width, event.height)
+            case events.RoundStarted():
+                self.round = event.round or 1
             case events.AgentStarted() if event.agent is not None:
-                self.rows[event.agent] = Row(event.agent, event.strategy)
+                before = self.rows.get(event.agent)
+                self.rows[event.agent] = Row(event.agent, event.strategy, event.role, event.round or 1)
+                if before is not None:  # a further round of the same agent
+                    self.rows[event.agent].tokens, self.rows[event.agent].tools = before.tokens, before.tools
             case events.Consensus():
                 self.verdict = consensus(event)
-            case events.Disagreement() if not self.verdict:
+            case events.Disagreement() if not self.verdict.startswith(CONSENSUS):
                 self.verdict = disagreement(event)
+            case events.BudgetWarning():
+                self.warnings.append(warning(event))
             case _ if row is not None:
                 _apply_to_agent(row, event, self)
 
@@ -94,13 +113,27 @@ def call(event: events.ToolCall) -> str:
 
 def consensus(event: events.Consensus) -> str:
     against = f" against {event.second}" if event.second else ""
-    said = f"consensus: {event.count} agents{against} say {one_line(event.answer)}"
+    said = f"{CONSENSUS}: {event.count} agents{against} say {one_line(event.answer)}"
     return f"{said}, sure enough to stop ({event.posterior:.0%})"
 
 
 def disagreement(event: events.Disagreement) -> str:
     sides = "; ".join(f"{one_line(side.answer)} ({len(side.agents)})" for side in event.sides)
     return f"the agents differ: {sides}"
+
+
+def round_line(event: events.RoundStarted) -> str:
+    return f"round {event.round}: {event.agents} agents look at each other's drafts"
+
+
+def role_line(event: events.AgentStarted) -> str:
+    """What an agent beside the vote is there for; empty for all others."""
+    return {"aggregate": "writes the final answer from the drafts", "judge": "judges the answers"}.get(event.role, "")
+
+
+def warning(event: events.BudgetWarning) -> str:
+    what = RESOURCES[event.resource]
+    return f"running short: {event.spent:g} of {event.limit:g} {what} spent"
 
 
 def one_line(text: str) -> str:

@@ -55,7 +55,8 @@ class LiveView:
         board = self._board
         parts: list[Text | Table] = []
         if board.started is not None:
-            parts.append(Text(headline(board.started), style="bold cyan", no_wrap=True, overflow="ellipsis"))
+            head = headline(board.started) + (f", round {board.round}" if board.round > 1 else "")
+            parts.append(Text(head, style="bold cyan", no_wrap=True, overflow="ellipsis"))
         if board.rows:
             table = Table.grid(padding=(0, 1), expand=True)
             table.add_column(justify="right", width=3, style="dim")
@@ -65,6 +66,8 @@ class LiveView:
             for row in list(board.rows.values()):  # rich draws in a thread of its own
                 table.add_row(str(row.agent + 1), self._mark(row), _doing(row, self._live.console.width), _cost(row))
             parts.append(table)
+        for line in list(board.warnings):
+            parts.append(Text(line, style="yellow", no_wrap=True, overflow="ellipsis"))
         if board.verdict:
             parts.append(Text(board.verdict, style="cyan", no_wrap=True, overflow="ellipsis"))
         return Group(*parts)
@@ -86,5 +89,6 @@ def _doing(row: Row, width: int) -> Text:
 
 
 def _cost(row: Row) -> str:
+    role = {"aggregate": "final, ", "judge": "judge, "}.get(row.role, f"round {row.round}, " if row.round > 1 else "")
     tools = f"{row.tools} tool{'s' if row.tools > 1 else ''}, " if row.tools else ""
-    return f"{tools}{row.tokens} tok" if row.tokens else ""
+    return f"{role}{tools}{row.tokens} tok" if row.tokens or role else ""

@@ -9,8 +9,7 @@ import typer
 from polymnia.errors import InputError
 
 if TYPE_CHECKING:
-    from polymnia.agents.local import LocalModel
-    from polymnia.agents.remote import RemoteModel
+    from polymnia.agents.models import OpenModel
 
 KEY_VARIABLE = "POLYMNIA_API_KEY"
 
@@ -19,7 +18,8 @@ ModelName = Annotated[
     typer.Option(
         "--model",
         metavar="NAME",
-        help=f"nano, a checkpoint folder, or an endpoint http://host:port/v1#name (key: ${KEY_VARIABLE}).",
+        help=f"nano, a checkpoint folder, an endpoint http://host:port/v1#name (key: ${KEY_VARIABLE}), or a model of "
+        "config.toml.",
     ),
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and log lines.")]
@@ -27,7 +27,7 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and log li
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line, and nothing else.")]
 
 
-def opened(name: str) -> "LocalModel | RemoteModel":
+def opened(name: str) -> "OpenModel":
     from polymnia.agents.models import open_model
 
     return open_model(name, api_key=os.environ.get(KEY_VARIABLE))

@@ -7,7 +7,17 @@ from typing import Protocol, Self, TextIO
 
 from polymnia.agents import events
 from polymnia.agents.events import Event
-from polymnia.cli.board import Board, call, consensus, disagreement, headline, one_line
+from polymnia.cli.board import (
+    Board,
+    call,
+    consensus,
+    disagreement,
+    headline,
+    one_line,
+    role_line,
+    round_line,
+    warning,
+)
 
 
 class View(Protocol):
@@ -79,6 +89,14 @@ class PlainView:
         match event:
             case events.RunStarted():
                 return headline(event)
+            case events.RoundStarted() if event.round != 1:
+                return round_line(event)
+            case events.AgentStarted() if role_line(event):
+                return who + role_line(event)
+            case events.BudgetWarning():
+                return warning(event)
+            case events.RunFinished() if event.reason in ("deadline", "budget"):
+                return f"out of {'time' if event.reason == 'deadline' else 'means'}: this is the best answer so far"
             case events.ToolCall():
                 return who + call(event)
             case events.ToolResult():

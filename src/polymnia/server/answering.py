@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 from polymnia.agents import events
 from polymnia.agents.events import Event, Mode
 from polymnia.agents.model import (
+    Accompanied,
     ChatModel,
     Delta,
     FinishReason,
@@ -137,9 +138,14 @@ async def _from_model(
 async def _from_agents(
     request: ChatRequest, how: Plan, model: ChatModel, messages: Sequence[Message]
 ) -> AsyncGenerator[Item, None]:
+    def limited(one: ChatModel) -> Limited:
+        return Limited(one, request.token_limit, tuple(request.stop or ()))
+
+    roles = model.roles if isinstance(model, Accompanied) else {}
     run = answer(
         messages,
-        model=Limited(model, request.token_limit, tuple(request.stop or ())),
+        model=limited(model),
+        roles={role: limited(one) for role, one in roles.items()},
         mode=how.mode,
         level=how.level,
         effort=how.effort,
@@ -186,7 +192,11 @@ def _thought(event: Event, how: Plan) -> str:
             return event.text
         case events.ToolCall() if not several:
             return f"\n[{event.name} {event.arguments}]\n"
-        case events.AgentFinished() if several:
+        case events.RoundStarted() if several and event.round != 1:
+            return f"Round {event.round}: {event.agents} agents look at each other's drafts\n"
+        case events.AgentFinished() if several and event.role == "aggregate":
+            return "A final agent has read the drafts\n"
+        case events.AgentFinished() if several and event.role != "judge":
             return f"Agent {(event.agent or 0) + 1}: {event.answer}\n"
         case events.AgentFailed() if several:
             return f"Agent {(event.agent or 0) + 1} failed: {event.error}\n"

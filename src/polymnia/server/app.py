@@ -5,7 +5,7 @@ unless told otherwise.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Collection
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from importlib.metadata import version
 from typing import Any, Protocol, runtime_checkable
@@ -13,7 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
-from polymnia.agents.model import ChatModel, known_tools
+from polymnia.agents.model import ChatModel, known_roles, known_tools
 from polymnia.server.answering import Item, plan, respond, served_models
 from polymnia.server.completions import Head, complete, stream
 from polymnia.server.conversation import to_messages, to_tools
@@ -60,14 +60,14 @@ def create_app(model: ChatModel, limits: Limits | None = None) -> FastAPI:
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
-        known = await known_tools(model)
+        known = await _known(model)
         return {"object": "list", "data": [_model(name, known) for name in served_models(model.name)]}
 
     @app.get("/v1/models/{name:path}")
     async def one_model(name: str) -> dict[str, Any]:
         if name not in served_models(model.name):
             raise ApiError(404, f"There is no model {name[:100]!r} here.", param="model", code="model_not_found")
-        return _model(name, await known_tools(model))
+        return _model(name, await _known(model))
 
     @app.post("/v1/chat/completions")
     async def chat_completions(request: Request) -> Response:
@@ -93,7 +93,12 @@ def create_app(model: ChatModel, limits: Limits | None = None) -> FastAPI:
     return app
 
 
-def _model(name: str, known: Collection[str] | None) -> dict[str, Any]:
-    """OpenAI's fields, and which of our tools the model was trained with, where it says so."""
-    described = {"id": name, "object": "model", "created": 0, "owned_by": "polymnia"}
-    return described if known is None else described | {"known_tools": list(known)}
+async def _known(model: ChatModel) -> dict[str, list[str]]:
+    """Which of our tools and roles the model was trained with, where it says so."""
+    told = {"known_tools": await known_tools(model), "known_roles": await known_roles(model)}
+    return {field: list(names) for field, names in told.items() if names is not None}
+
+
+def _model(name: str, known: dict[str, list[str]]) -> dict[str, Any]:
+    """OpenAI's fields, and what the model was trained for."""
+    return {"id": name, "object": "model", "created": 0, "owned_by": "polymnia", **known}
