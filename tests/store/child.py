@@ -7,9 +7,10 @@ import asyncio
 import hashlib
 import os
 import random
+import sys
 from pathlib import Path
 
-from polymnia.store import CallResult, open_store
+from polymnia.store import CallResult, StaleRunError, open_store
 
 AGENTS = 6
 STEPS = 8
@@ -61,6 +62,10 @@ def main(url: str, run: str, called: str, seconds: float) -> None:
     asyncio.run(work(url, run, called, seconds))
 
 
+FENCED = 3
+"""The exit code of a process that was refused because another one has its run."""
+
+
 def hold(url: str, run: str, ready: str) -> None:
     """Acquire the run, say so in the file `ready`, and do nothing until asked to stop, or killed."""
 
@@ -73,7 +78,10 @@ def hold(url: str, run: str, ready: str) -> None:
             await log.emit({"type": "run_cancelled"})
             await log.finish("cancelled")
 
-    asyncio.run(forever())
+    try:
+        asyncio.run(forever())
+    except StaleRunError:
+        sys.exit(FENCED)
 
 
 def write_events(url: str, run: str, count: int) -> None:

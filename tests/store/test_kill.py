@@ -2,13 +2,16 @@
 
 import asyncio
 import multiprocessing
+import os
 import random
+import signal
 import time
 from pathlib import Path
 
 import pytest
 
 from polymnia.store import Call, RunInUseError, Store, open_store
+from polymnia.store.store import LEASE_SECONDS
 from store import child
 
 # Processes are forked from a clean one that has imported the libraries: a start takes milliseconds.
@@ -115,6 +118,33 @@ def test_a_dead_process_is_replaced_at_once_and_a_living_one_is_not(url: str, tm
             log = await store.acquire(run)
             assert log.epoch == int(ready.read_text()) + 1
             assert await log.emit({"type": "resumed"}) == 1
+
+    asyncio.run(check())
+
+
+@pytest.mark.slow
+def test_a_process_that_wakes_up_after_its_lease_can_write_nothing_more(url: str, tmp_path: Path) -> None:
+    async def check() -> None:
+        async with await open_store(url) as store:
+            run = await store.create_run(question="what?")
+        ready = tmp_path / "ready"
+        process = processes.Process(target=child.hold, args=(url, run, str(ready)))
+        process.start()
+        await asyncio.to_thread(wait_for, ready)
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGSTOP)
+        async with await open_store(url) as store:
+            with pytest.raises(RunInUseError):
+                await store.acquire(run)
+            await asyncio.sleep(LEASE_SECONDS)
+            log = await store.acquire(run)
+            os.kill(process.pid, signal.SIGCONT)
+            await log.emit({"type": "taken over"})
+            await asyncio.to_thread(process.join)
+            assert process.exitcode == child.FENCED
+            await log.finish("finished")
+            assert [event["type"] async for event in store.read_from(run)] == ["held", "taken over"]
+            assert await store.check_integrity() == []
 
     asyncio.run(check())
 

@@ -1,6 +1,7 @@
 """`Store`: runs and their states, readers, leases, cancelling, pruning, integrity."""
 
 import asyncio
+import random
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -263,3 +264,32 @@ def test_state_lives_under_polymnia_home(tmp_path: Path, monkeypatch: pytest.Mon
     assert folder.stat().st_mode & 0o077 == 0
     monkeypatch.delenv("POLYMNIA_HOME")
     assert home().name == "polymnia"
+
+
+def test_cancelled_callers_leave_the_store_usable(url: str) -> None:
+    """Cancelled at any moment of a transaction; warnings are errors here."""
+
+    async def use(store: Store) -> None:
+        rng = random.Random(0)
+
+        async def one(number: int) -> None:
+            run = await store.create_run(question="?", run=f"run{number}")
+            log = await store.acquire(run)
+            await log.emit({"number": number})
+            await store.list_runs()
+            async for _ in store.read_from(run):
+                await log.finish("finished")
+
+        tasks = [asyncio.create_task(one(number)) for number in range(60)]
+        for task in rng.sample(tasks, 40):
+            await asyncio.sleep(rng.uniform(0, 0.01))
+            task.cancel()
+        await asyncio.wait(tasks)
+        assert sum(not task.cancelled() for task in tasks) >= 20
+        for task in tasks:
+            assert task.cancelled() or task.exception() is None
+        run = await store.create_run(question="?")
+        assert await (await store.acquire(run)).emit({}) == 0
+        assert await store.check_integrity() == []
+
+    using(url, use)
