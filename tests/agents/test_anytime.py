@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from functools import partial
 from typing import Any
 
@@ -37,20 +37,20 @@ def gather(endpoint: Endpoint, **settings: Any) -> tuple[list[Event], float]:
     """The events of a run on the endpoint until its end, which may be an error, and its seconds."""
     happened: list[Event] = []
 
-    async def collect() -> None:
+    async def collect() -> float:
         model = open_model(f"{endpoint.url}#m")
+        start = time.monotonic()
         try:
-            async for event in answer(TEXT, model=model, **settings):
-                happened.append(event)
-        except RunError:
-            pass
+            with suppress(RunError):
+                async for event in answer(TEXT, model=model, **settings):
+                    happened.append(event)
         finally:
+            seconds = time.monotonic() - start
             await model.aclose()
         assert len(asyncio.all_tasks()) == 1
+        return seconds
 
-    start = time.monotonic()
-    asyncio.run(collect())
-    return happened, time.monotonic() - start
+    return happened, asyncio.run(collect())
 
 
 # --- the deadline

@@ -242,6 +242,29 @@ def test_the_card_says_which_tools_the_model_knows(folder: Path, tmp_path: Path)
             known(wrong)
 
 
+def test_a_checkpoint_of_ours_only_proposes_unless_its_card_says_more(folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "known"
+    shutil.copytree(folder, copy)
+
+    def known(card: str) -> Any:
+        (copy / "card.json").write_text(card, "utf-8")
+        return asyncio.run(scripted(copy, ANSWER)[0].known_roles())
+
+    assert asyncio.run(scripted(folder, ANSWER)[0].known_roles()) is None  # no card: a model of somebody else
+    assert known("{}") == ("propose",)
+    assert known('{"roles": ["propose", "refine"]}') == ("propose", "refine")
+    with pytest.raises(InputError, match="write a list of role names"):
+        known('{"roles": "refine"}')
+
+
+def test_a_budget_knows_a_prompts_tokens_before_the_call(folder: Path) -> None:
+    model, _ = scripted(folder, ANSWER)
+    sampling = Sampling(temperature=0.0)
+    counted = asyncio.run(model.prompt_tokens(QUESTION, TOOLS, sampling))
+    usage = next(delta.usage for delta in collect(model, sampling=sampling) if delta.usage)
+    assert usage.prompt_tokens == counted
+
+
 def test_the_packaged_model_is_offered_what_it_was_trained_with() -> None:
     """Unknown names in nano's prompt cost it answers; its prompt stays as it was in training."""
     card = json.loads((nano_folder() / "card.json").read_text("utf-8"))

@@ -86,7 +86,7 @@ async def run_agent(
     given = len(all_images(history))
     for step in range(max_steps):
         own = replace(sampling, seed=derive_seed(sampling.seed or 0, voice.path, step))
-        closing = budget.closing
+        closing = budget.is_closing(from_held_back=from_held_back)
         last = step == max_steps - 1 or closing
         asked = told_to_submit(history) if closing else history
         turn = trail.turn = Turn()

@@ -147,7 +147,11 @@ class Budget:
     @property
     def closing(self) -> bool:
         """Whether agents are to submit what they have."""
-        return bool(self._short())
+        return self.is_closing()
+
+    def is_closing(self, *, from_held_back: bool = False) -> bool:
+        """The same; who works from what was held back is pressed by time only."""
+        return any(not from_held_back or resource == "seconds" for resource, _, _ in self._short())
 
     def note(self) -> None:
         """Warn of what has got short since the last time."""
@@ -195,7 +199,7 @@ class Budget:
         if room < LEAST_ROOM:
             raise self._too_little(self._cost_room(prompt, prices, whole=True) < LEAST_ROOM)
         most = room if sampling.max_tokens is None else min(room, sampling.max_tokens)
-        if self.closing:
+        if self.is_closing(from_held_back=from_held_back):
             most = min(most, self._submit_tokens())
         limited = math.isfinite(room)
         tokens = prompt + int(most) if limited else 0

@@ -53,10 +53,13 @@ class RunStarted(Event):
     model: str
     fingerprint: str
     agents: int
+    """The most that propose."""
     seed: int
     effort: str
     temperature: float | None
     tools: tuple[str, ...]
+    rounds: int = 1
+    """The most that there will be."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -92,8 +92,8 @@ async def answer(
     budget = Budget(
         limits, started=started, held_back=HELD_BACK if config.agents > 1 else 0.0, warn=partial(_warn, stream)
     )
-    _announce(stream, messages, model, mode, config.agents, sampling, box)
     job = Job(messages, cast, box, sampling, config, budget, stream, max_steps)
+    _announce(job, model, mode)
     driver = asyncio.create_task(_drive(job))
     tasks = [driver] if cancel is None else [driver, asyncio.create_task(_cancel_on(cancel, driver))]
     try:
@@ -158,31 +158,24 @@ async def _cancel_on(cancel: asyncio.Event, driver: "asyncio.Task[None]") -> Non
     driver.cancel()
 
 
-def _announce(
-    stream: EventStream,
-    messages: Sequence[Message],
-    model: ChatModel,
-    mode: Mode,
-    agents: int,
-    sampling: Sampling,
-    tools: Toolbox,
-) -> None:
-    stream.emit(
+def _announce(job: Job, model: ChatModel, mode: Mode) -> None:
+    job.stream.emit(
         events.RunStarted,
         mode=mode,
-        question=messages[-1].text,
+        question=job.messages[-1].text,
         model=model.name,
         fingerprint=model.fingerprint,
-        agents=agents,
-        seed=sampling.seed,
-        effort=sampling.effort,
-        temperature=sampling.temperature,
-        tools=tuple(spec.name for spec in tools.specs),
+        agents=job.config.agents,
+        seed=job.sampling.seed,
+        effort=job.sampling.effort,
+        temperature=job.sampling.temperature,
+        tools=tuple(spec.name for spec in job.tools.specs),
+        rounds=job.config.rounds if "refine" in job.cast else 1,
     )
-    for index, image in enumerate(all_images(messages), start=1):
+    for index, image in enumerate(all_images(job.messages), start=1):
         width, height = image.size
         digest = image_digest(image)
-        stream.emit(events.ImageShown, digest=digest, index=index, width=width, height=height, call="", image=image)
+        job.stream.emit(events.ImageShown, digest=digest, index=index, width=width, height=height, call="", image=image)
 
 
 def _team(mode: Mode, level: Level, agents: int | None, team: TeamConfig | None) -> TeamConfig:
