@@ -1,8 +1,8 @@
 """Databases for the journal's tests: a SQLite file, and Debian's PostgreSQL on loopback where it is installed."""
 
 import asyncio
-import getpass
 import os
+import pwd
 import shutil
 import socket
 import subprocess
@@ -22,15 +22,15 @@ def postgres() -> Iterator[str]:
         pytest.skip("PostgreSQL is not installed (Debian and Ubuntu: apt-get install postgresql)")
     pytest.importorskip("asyncpg")
     programs = found[-1].parent
-    root = os.geteuid() == 0
-    user = "postgres" if root else getpass.getuser()  # initdb refuses to run as root
     folder = Path(tempfile.mkdtemp(prefix="polymnia-postgres-"))
-    if root:
-        shutil.chown(folder, user)
+    account = {}
+    if os.geteuid() == 0:  # initdb refuses to run as root
+        nobody = pwd.getpwnam("nobody")
+        account = {"user": nobody.pw_uid, "group": nobody.pw_gid}
+        os.chown(folder, nobody.pw_uid, nobody.pw_gid)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    account = {"user": user, "group": user} if root else {}
 
     def run(*command: str) -> None:
         # Not a pipe: the server inherits it and would keep it open.

@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any, Self, get_args
 
 from sqlalchemy import Row, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from polymnia.errors import InputError
@@ -247,17 +248,26 @@ class Store:
                 chosen = select(runs.c.run).where(old & idle).limit(PRUNE_BATCH).with_for_update()
                 names = (await connection.execute(chosen)).scalars().all()
                 await connection.execute(delete(runs).where(runs.c.run.in_(names)))
-                unused = ~select(blob_uses.c.digest).where(blob_uses.c.digest == blobs.c.digest).exists()
-                await connection.execute(delete(blobs).where(unused))
             count += len(names)
             if len(names) < PRUNE_BATCH:
                 break
+        await self._prune_blobs()
         return count
 
     async def check_integrity(self) -> list[str]:
         """What is wrong with the stored data, one line each; empty if nothing is."""
         async with self._database.reading() as connection:
             return await find_faults(connection)
+
+    async def _prune_blobs(self) -> None:
+        used = select(blob_uses.c.digest).where(blob_uses.c.digest == blobs.c.digest).exists()
+        # What another process is just about to use is locked by it, or refused by the foreign key.
+        unused = select(blobs.c.digest).where(~used).with_for_update(skip_locked=True)
+        try:
+            async with self._database.writing() as connection:
+                await connection.execute(delete(blobs).where(blobs.c.digest.in_(unused)))
+        except IntegrityError:
+            log.info("a picture found a use while it was to be deleted: the next prune deletes the others")
 
     def _is_free_here(self, row: AnyRow) -> bool:
         """Of a run that this store owns: nobody has acquired it yet, or who did could not go on writing."""
