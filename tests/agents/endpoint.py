@@ -15,6 +15,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from polymnia.agents.remote import CHECK_TOKENS
+
 Json = dict[str, Any]
 
 
@@ -29,12 +31,38 @@ class Endpoint:
     times: list[float] = field(default_factory=list)
     hung_up: threading.Event = field(default_factory=threading.Event)
     """Set when a client has left a `hanging` stream."""
+    models: tuple[str, ...] = ("m",)
+    """What `/v1/models` lists."""
+    hands_tools_on: bool = True
+    """Answers by itself when asked whether it does (`RemoteModel._check_tools`), which is not counted as a request."""
+    most_at_once: int = 0
+    _now: int = 0
 
     async def handle(self, request: Request) -> Response:
+        body = await request.json()
+        if self.hands_tools_on and body.get("max_tokens") == CHECK_TOKENS and len(body["messages"]) == 1:
+            return stream([*says("Hi")[:2], usage(200 if "tools" in body else 9, 1)])
         self.times.append(time.monotonic())
         self.headers.append(dict(request.headers))
-        self.bodies.append(await request.json())
+        self.bodies.append(body)
         return self.reply(self.bodies[-1], len(self.bodies) - 1)
+
+    async def list_models(self, request: Request) -> Response:
+        return JSONResponse({"object": "list", "data": [{"id": name, "object": "model"} for name in self.models]})
+
+    def slow(self, chunks: list[Json], seconds: float = 0.1) -> Response:
+        """The chunks after a while; counts in `most_at_once` how many such answers are under way."""
+
+        async def events() -> AsyncIterator[str]:
+            self._now += 1
+            self.most_at_once = max(self.most_at_once, self._now)
+            await asyncio.sleep(seconds)
+            self._now -= 1
+            for chunk in chunks:
+                yield sse(chunk)
+            yield "data: [DONE]\n\n"
+
+        return StreamingResponse(events(), media_type="text/event-stream")
 
     def hanging(self, *chunks: Json) -> Response:
         """Sends the chunks and then nothing, without ending."""
@@ -78,6 +106,11 @@ def stream(chunks: list[Json]) -> Response:
     return StreamingResponse(events(), media_type="text/event-stream")
 
 
+def raw(text: str, content_type: str = "text/event-stream", **headers: str) -> Response:
+    """Exactly these characters."""
+    return Response(text, media_type=content_type, headers=headers)
+
+
 def error(status: int, message: str, code: str | None = None, **headers: str) -> Response:
     return JSONResponse({"error": {"message": message, "type": "t", "code": code}}, status, headers)
 
@@ -85,7 +118,11 @@ def error(status: int, message: str, code: str | None = None, **headers: str) ->
 @contextmanager
 def serving() -> Iterator[Endpoint]:
     endpoint = Endpoint()
-    app = Starlette(routes=[Route("/v1/chat/completions", endpoint.handle, methods=["POST"])])
+    routes = [
+        Route("/v1/chat/completions", endpoint.handle, methods=["POST"]),
+        Route("/v1/models", endpoint.list_models),
+    ]
+    app = Starlette(routes=routes)
     config = uvicorn.Config(app, port=0, log_level="critical", lifespan="off", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 from starlette.responses import Response, StreamingResponse
 
-from agents.endpoint import Endpoint, Json, chunk, error, says, serving, sse, stream, usage
+from agents.endpoint import Endpoint, Json, chunk, error, raw, says, serving, sse, stream, usage
+from polymnia.agents import quirks
 from polymnia.agents.model import Delta, Sampling, Usage
 from polymnia.agents.remote import RemoteModel
 from polymnia.agents.run import answer, outcome
@@ -39,6 +40,7 @@ def endpoint(server: Endpoint) -> Endpoint:
     server.times.clear()
     server.hung_up.clear()
     server.reply = lambda body, number: stream(says("7"))
+    quirks.forget()
     return server
 
 
@@ -253,7 +255,7 @@ def test_only_what_is_refused_is_left_out(endpoint: Endpoint) -> None:
 
 
 def test_a_stream_without_an_end_is_no_answer(endpoint: Endpoint) -> None:
-    endpoint.reply = lambda body, number: stream([chunk({"content": "There are 1"})])
+    endpoint.reply = lambda body, number: raw(sse(chunk({"content": "There are 1"})))
     with pytest.raises(EndpointError, match="broke off"):
         ask(endpoint)
 

@@ -129,4 +129,4 @@ def _endpoint(address: str, api_key: str | None) -> "RemoteModel":
         raise InputError(f"model {address!r} names no host: write http://host:port/v1#name")
     if not parts.fragment:
         raise InputError(f"model {address!r} names no model of that endpoint: write {address.rstrip('#')}#name")
-    return RemoteModel(parts._replace(fragment="").geturl(), parts.fragment, api_key)
+    return RemoteModel(parts._replace(fragment="").geturl(), parts.fragment, api_key, check_tools=True)

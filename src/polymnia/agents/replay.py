@@ -317,7 +317,7 @@ def _template() -> jinja2.Template:
 
 def _clock(seconds: float) -> str:
     """Minutes and seconds, such as 0:41.3."""
-    if not math.isfinite(seconds):  # a foreign trace may hold anything
+    if not math.isfinite(seconds * 10):  # a foreign trace may hold anything
         return "?"
     tenths = max(0, round(seconds * 10))
     return f"{tenths // 600}:{tenths // 10 % 60:02d}.{tenths % 10}"

@@ -7,12 +7,14 @@ otherwise. Reading the wire is `remote.py`'s work, and `server`'s on the other s
 import json
 import re
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from typing import Any, NoReturn
 
 from PIL import Image
 
+from polymnia.agents import prompted
 from polymnia.agents.model import Sampling
-from polymnia.data.chat import ImagePart, Message, Part, ToolCall, ToolSpec
+from polymnia.data.chat import ImagePart, Message, Part, TextPart, ToolCall, ToolSpec
 from polymnia.data.images import to_data_url
 from polymnia.data.parser import MALFORMED
 
@@ -30,6 +32,12 @@ TEMPERATURE = "temperature"
 """Some models take no other than their own."""
 SEED = "seed"
 USAGE = "stream_options"
+SAMPLES = "n"
+"""Without it, samples are asked for one by one."""
+SYSTEM = "system"
+"""Without it, the system's words begin the first user message."""
+TOOLS = "tools"
+"""Without it, tools are told of and called in plain text (`prompted.py`)."""
 
 MIN_SIDE = 28
 """Pixels; several engines refuse smaller pictures, which a crop of a thin box can be."""
@@ -52,12 +60,16 @@ def request(
     data_url: DataUrl,
 ) -> Json:
     """The request's body but for the model's name."""
+    if TOOLS in without:
+        messages, tools = prompted.conversation(messages, tools), ()
+    if SYSTEM in without:
+        messages = _without_system(messages)
     body: Json = {"messages": wire_messages(messages, without=without, data_url=data_url), "stream": True}
     if tools:
         body["tools"] = [_tool(spec) for spec in tools]
     elif NO_TOOLS not in without:
         body["tool_choice"] = "none"
-    if n != 1:
+    if n != 1 and SAMPLES not in without:
         body["n"] = n
     if sampling.temperature is not None and TEMPERATURE not in without:
         body["temperature"] = sampling.temperature
@@ -76,7 +88,7 @@ def request(
     return body
 
 
-def options_in_use(messages: Sequence[Message], tools: Sequence[ToolSpec], sampling: Sampling) -> list[str]:
+def options_in_use(messages: Sequence[Message], tools: Sequence[ToolSpec], sampling: Sampling, n: int = 1) -> list[str]:
     """What a request contains that an endpoint may refuse, the likeliest first."""
     use = {
         NO_TOOLS: not tools,  # OpenAI's own takes a choice of tools only with tools
@@ -87,8 +99,19 @@ def options_in_use(messages: Sequence[Message], tools: Sequence[ToolSpec], sampl
         USAGE: True,
         SEED: sampling.seed is not None,
         TEMPERATURE: sampling.temperature is not None,
+        SAMPLES: n != 1,
+        SYSTEM: any(one.role == "system" for one in messages),
+        TOOLS: bool(tools) or any(one.tool_calls or one.role == "tool" for one in messages),
     }
     return [option for option, used in use.items() if used]
+
+
+def _without_system(messages: Sequence[Message]) -> list[Message]:
+    system = [part for one in messages if one.role == "system" for part in (*one.content, TextPart("\n\n"))]
+    others = [one for one in messages if one.role != "system"]
+    if others and others[0].role == "user":
+        return [replace(others[0], content=(*system, *others[0].content)), *others[1:]]
+    return [Message("user", tuple(system)), *others] if system else others
 
 
 def wire_messages(messages: Sequence[Message], *, without: Collection[str], data_url: DataUrl) -> list[Json]:
