@@ -66,6 +66,32 @@ def test_a_finished_call_is_not_made_again(url: str) -> None:
     using(url, use)
 
 
+def test_a_finished_group_of_calls_comes_back_whole(url: str) -> None:
+    """A call whose work makes calls itself: replayed before its end, its parts come back; after it, nothing runs."""
+
+    async def use(store: Store) -> None:
+        _, log = await begin(store)
+        service = Service()
+
+        async def wave(key: str) -> CallResult:
+            done = await asyncio.gather(*(log.call(f"/a{agent}", "model", None, service) for agent in range(3)))
+            if len(service.keys) < 4:
+                service.keys.append("interrupted here")
+                raise RunError("interrupted")
+            return CallResult([one["number"] for one in done])
+
+        with pytest.raises(RunError, match="interrupted"):
+            await log.call("/wave1", "wave", None, wave)
+        log = await again(store, log)
+        assert await log.call("/wave1", "wave", None, wave) == [1, 2, 3]
+        log = await again(store, log)
+        service.keys.clear()
+        assert await log.call("/wave1", "wave", None, wave) == [1, 2, 3]
+        assert service.keys == []
+
+    using(url, use)
+
+
 def test_a_failed_call_is_not_recorded(url: str) -> None:
     async def fail(key: str) -> CallResult:
         raise RunError("the endpoint is gone")

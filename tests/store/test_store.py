@@ -262,6 +262,13 @@ def test_state_lives_under_polymnia_home(tmp_path: Path, monkeypatch: pytest.Mon
     asyncio.run(use())
     assert (folder / "polymnia.db").exists()
     assert folder.stat().st_mode & 0o077 == 0
+    (folder / "config.toml").write_text(f'database_url = "sqlite:///{tmp_path}/elsewhere.db"')
+    asyncio.run(use())
+    assert (tmp_path / "elsewhere.db").exists()
+    for wrong, message in (("database_url = 7", "database_url is no text"), ("= 3", "is not TOML")):
+        (folder / "config.toml").write_text(wrong)
+        with pytest.raises(InputError, match=message):
+            asyncio.run(use())
     monkeypatch.delenv("POLYMNIA_HOME")
     assert home().name == "polymnia"
 

@@ -8,6 +8,7 @@ import asyncio
 import os
 import sqlite3
 import time
+import tomllib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -37,7 +38,11 @@ def home() -> Path:
 
 
 def database_url(given: str | None = None) -> URL:
-    """The URL with its driver; without one, that of `polymnia.db` in `home()`. Raises `InputError`."""
+    """The URL with its driver: the one given, `database_url` of `config.toml`, or that of `polymnia.db` in `home()`.
+
+    Raises `InputError`.
+    """
+    given = given or _configured_url()
     if given is None:
         return URL.create(_DRIVERS["sqlite"], database=str(home() / "polymnia.db"))
     try:
@@ -50,6 +55,21 @@ def database_url(given: str | None = None) -> URL:
     if kind == "sqlite" and (not url.database or url.database == ":memory:"):
         raise InputError("a journal in memory would not outlive its process: write sqlite:///FILE")
     return url.set(drivername=_DRIVERS[kind])
+
+
+def _configured_url() -> str | None:
+    path = home() / "config.toml"
+    try:
+        url = tomllib.loads(path.read_text(encoding="utf-8")).get("database_url")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): allow reading it") from None
+    except ValueError as error:  # bad TOML, or no UTF-8
+        raise InputError(f"{path} is not TOML ({error}): correct it") from None
+    if url is not None and not isinstance(url, str):
+        raise InputError(f'{path}: database_url is no text: write database_url = "postgresql://HOST/NAME"')
+    return url
 
 
 class Database:
