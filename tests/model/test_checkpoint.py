@@ -3,7 +3,9 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from model.tiny import TINY, TINY_SPARK, text_tokens, tiny_model
 from polymnia.model.checkpoint import load_checkpoint, save_checkpoint, weights_digest
 from polymnia.model.config import MuseConfig
+from polymnia.model.decoder import ResidualGate
 from polymnia.model.init import init_weights, position_grid
 from polymnia.model.muse import Muse
 
@@ -69,6 +72,22 @@ def test_initialisation_is_set_by_its_seed_and_starts_quiet(config: MuseConfig) 
     logits = first(text_tokens(2, 16))
     assert logits.abs().max() < 0.3
     assert first.num_parameters() == sum(parameter.numel() for parameter in first.parameters())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("layers", [1, 4, 12])
+def test_sparks_gates_start_at_equal_shares(layers: int) -> None:
+    """After 2 x layers blocks of size 1 the stream has size 1, and the embedding (1 - 1 / 2L)^2L of its square."""
+    kinds: dict[str, Any] = {"num_hidden_layers": layers, "layer_types": (), "layer_rope": (), "mlp_layer_types": ()}
+    model = Muse(replace(TINY_SPARK, text_config=replace(TINY_SPARK.text_config, **kinds)))
+    init_weights(model, 0)
+    gates = [module for module in model.modules() if isinstance(module, ResidualGate)]
+    assert len(gates) == 2 * layers
+    stream, zero = torch.ones(48), torch.zeros(48)
+    for gate in gates:
+        stream = gate(stream, zero)
+        torch.testing.assert_close(gate(zero, torch.ones(48)), torch.full((48,), (2 * layers) ** -0.5))
+    torch.testing.assert_close(stream.square(), torch.full((48,), (1 - 1 / (2 * layers)) ** (2 * layers)))
 
 
 def untouched_audio_apart(model: Muse) -> dict[str, torch.Tensor]:

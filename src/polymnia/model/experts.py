@@ -151,7 +151,10 @@ def balanced(bias: Tensor, loads: Tensor, rate: float = BALANCE_RATE) -> Tensor:
 
 @torch.no_grad()
 def balance(model: nn.Module, rate: float = BALANCE_RATE) -> None:
-    """After each training step: moves every router's bias by what it saw in training mode, and starts to count anew."""
+    """After each training step: moves every router's bias by what it saw in training mode, and starts to count anew.
+
+    Processes that train one network on different data must add up their `loads` first.
+    """
     for module in model.modules():
         if isinstance(module, Router):
             module.e_score_correction_bias.copy_(balanced(module.e_score_correction_bias, module.loads, rate))

@@ -2,7 +2,8 @@
 
 Every activation starts at the same size whatever the width (`model.scaling` has the multipliers that belong to
 it). The residual stream needs no depth scaling in the decoder: post-norms with gain 1 set the size of what each
-block adds, and Spark's gates, at zero, keep the stream at size 1. Embedding rows are normalised when read, so
+block adds. Spark's gates keep the stream at size 1; they start so that each of 2 x layers blocks brings 1 / sqrt(2 x
+layers) and what was embedded keeps a third of the stream (docs/log.md). Embedding rows are normalised when read, so
 their scale sets only how fast AdamW turns them.
 """
 
@@ -30,7 +31,7 @@ ROUTER_STD = 0.02
 def init_weights(model: Muse, seed: int) -> None:
     """Sets every parameter in place, but for the audio tower's; the same seed gives the same weights."""
     generator = torch.Generator().manual_seed(seed)
-    tower = model.model.vision_tower
+    text, tower = model.model.language_model, model.model.vision_tower
     for name, module in model.named_modules():
         if isinstance(module, nn.Linear):
             std = HEAD_STD if module is model.lm_head else module.in_features**-0.5
@@ -47,15 +48,14 @@ def init_weights(model: Muse, seed: int) -> None:
         elif isinstance(module, CenteredRMSNorm | InputScaledRMSNorm):
             module.weight.zero_()
         elif isinstance(module, ResidualGate):
-            module.gate.zero_()
+            module.gate.fill_(module.temperature * _logit((2 * len(text.layers)) ** -0.5))
         elif isinstance(module, Router):
             _fill(module.weight, ROUTER_STD, generator)
             module.e_score_correction_bias.zero_()
         elif isinstance(module, Experts):
             for weight in (module.gate_up_proj, module.down_proj):
                 _fill(weight, weight.shape[-1] ** -0.5, generator)
-    text = model.config.text_config
-    _fill(model.model.language_model.embed_tokens.weight, text.initializer_range, generator)
+    _fill(text.embed_tokens.weight, text.config.initializer_range, generator)
     side = tower.config.pos_emb_height
     tower.patch_embedder.position_embedding_table.weight.copy_(position_grid(side, tower.config.hidden_size))
 
@@ -75,3 +75,7 @@ def position_grid(side: int, width: int) -> Tensor:
 
 def _fill(weight: Tensor, std: float, generator: torch.Generator) -> None:
     nn.init.trunc_normal_(weight, std=std, a=-3 * std, b=3 * std, generator=generator)
+
+
+def _logit(share: float) -> float:
+    return math.log(share / (1 - share))
