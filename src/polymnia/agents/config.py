@@ -76,7 +76,7 @@ def configured_models(path: Path | None = None) -> dict[str, ModelEntry]:
         path = home() / "config.toml"
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}): allow reading it") from None
