@@ -27,6 +27,8 @@ class Quirks:
     """It took `n` and gave one sample all the same."""
     opens_in_thought: bool = False
     """Its answers begin with reasoning that only `</think>` ends."""
+    streams: bool = True
+    """False: it gives its answers whole, however it is asked."""
     tools_checked: bool = False
     ours: bool | None = None
     """Whether it is Polymnia's own server; None before the first answer."""

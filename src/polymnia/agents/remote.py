@@ -90,6 +90,14 @@ class RemoteModel:
         """Close the connections."""
         await self._client.close()
 
+    async def listed_models(self) -> list[str]:
+        """The names in `/v1/models`; raises `EndpointError`."""
+        client = self._client.with_options(timeout=CARD_SECONDS, max_retries=0)
+        try:
+            return [one.id for one in (await client.models.list()).data]
+        except (openai.OpenAIError, httpx2.HTTPError, ValueError, AttributeError, TypeError) as error:
+            raise self._explained(error, began=False) from error
+
     async def known_tools(self) -> tuple[str, ...] | None:
         """What our own server says of its model; None for all other endpoints."""
         return (await self._card()).get(KNOWN_TOOLS)
@@ -152,6 +160,7 @@ class RemoteModel:
                 done = item is chunks.DONE
                 reported = item.get("usage") or reported
                 for choice in item.get("choices") or ():
+                    self._quirks.streams &= "message" not in choice  # as it is in a whole completion
                     index = choice.get("index") or 0
                     sample = samples.setdefault(index, chunks.Sample(self._quirks.opens_in_thought))
                     text, reasoning = sample.read(choice)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import typer
 
-from polymnia.cli import ask, export, model, runs, serve, tasks, trace, train
+from polymnia.cli import ask, doctor, export, model, runs, serve, tasks, trace, train
 from polymnia.errors import EndpointError, InputError, PolymniaError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.command()(ask.ask)
 app.command()(trace.replay)
 app.command()(serve.serve)
 app.add_typer(runs.app, name="runs")
+app.command()(doctor.doctor)
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(model.app, name="model")
 app.add_typer(export.app, name="export")
