@@ -1,6 +1,7 @@
 """The pool: nothing is spent beyond it, whatever the calls do."""
 
 import asyncio
+import json
 import math
 
 import pytest
@@ -12,7 +13,8 @@ from agents.scripted import ScriptedModel, Turn
 from polymnia.agents.budget import LEAST_ROOM, Budget, BudgetError, Limits, Prices, prompt_bound
 from polymnia.agents.events import Resource
 from polymnia.agents.model import Sampling, Usage
-from polymnia.data.chat import message
+from polymnia.agents.prompted import conversation
+from polymnia.data.chat import Message, ToolCall, message
 from polymnia.errors import InputError
 from polymnia.tools import default_tools
 
@@ -145,6 +147,29 @@ def test_a_prompts_bound_counts_all_that_is_sent() -> None:
     assert prompt_bound(QUESTION, tools) > plain + sum(len(one.description) for one in tools)
     assert prompt_bound([message("user", Image.new("RGB", (1000, 1000)), "How many?")], ()) > plain + 3_000
     assert prompt_bound([message("user", "\N{GREEK SMALL LETTER ALPHA}" * 100)], ()) >= 200
+
+
+TEXTS = st.text(max_size=40)
+TURNS = st.lists(
+    st.builds(
+        lambda text, code, result: [
+            message("assistant", text, tool_calls=(ToolCall("c", "python", json.dumps({"code": code})),)),
+            message("tool", result, tool_call_id="c", name="python"),
+        ],
+        TEXTS,
+        TEXTS,
+        TEXTS,
+    ),
+    max_size=5,
+)
+
+
+@given(question=TEXTS, turns=TURNS)
+def test_the_bound_holds_where_tools_are_told_in_plain_text(question: str, turns: list[list[Message]]) -> None:
+    tools = default_tools().specs
+    history = [message("user", question), *(one for turn in turns for one in turn)]
+    sent = conversation(history, tools)
+    assert sum(len(one.text.encode(errors="replace")) + 8 for one in sent) <= prompt_bound(history, tools)
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,10 @@ FAIR_ROOM = 256
 """Tokens that a call gets while there are any, even if others then get none."""
 SUBMIT_TOKENS = 512
 """Of a call after the word to submit, unless the model is known to be faster."""
+TEMPLATE_TOKENS = 64
+TOOL_TOKENS = 600
+MESSAGE_TOKENS = 48
+"""What a template adds at most: to a prompt, for having tools, and to a message or call."""
 MILLION = 1_000_000
 
 
@@ -295,13 +299,14 @@ class Budget:
 
 def prompt_bound(messages: Sequence[Message], tools: Sequence[ToolSpec]) -> int:
     """The most tokens that a prompt can take: one for each byte, as byte-level tokenizers guarantee; pictures by
-    their pixels, generously; and the template's own words."""
+    their pixels, generously; and the words of templates, those included that tell of tools in plain text."""
     told = sum(len(json.dumps([one.name, one.description, one.parameters])) for one in tools)
-    texts = sum(_bytes(one) + 32 for one in messages)
+    texts = sum(_bytes(one) for one in messages)
     pictures = sum(min(16_384, 512 + image.width * image.height // 256) for one in messages for image in one.images)
-    return 64 + told + told // 4 + texts + pictures
+    return TEMPLATE_TOKENS + (told + told // 4 + TOOL_TOKENS if tools else 0) + texts + pictures
 
 
 def _bytes(one: Message) -> int:
-    calls = "".join(call.name + call.arguments for call in one.tool_calls)
-    return len((one.text + one.reasoning + calls + one.name).encode(errors="replace"))
+    calls = sum(MESSAGE_TOKENS + len(json.dumps([call.name, call.arguments])) for call in one.tool_calls)
+    texts = (one.text, one.reasoning, one.name)
+    return MESSAGE_TOKENS + calls + sum(len(text.encode(errors="replace")) for text in texts)
