@@ -4,7 +4,8 @@
     ├── InputError           the caller's input cannot be used (exit code 2, HTTP 400)
     │   ├── ImageError       a picture that is missing, broken or too large
     │   └── ContextError     a conversation that does not fit the model's context
-    ├── EndpointError        a model endpoint cannot be reached or refuses (exit code 2, HTTP 502)
+    ├── EndpointError        a model endpoint refuses or fails (exit code 2, HTTP 502)
+    │   └── UnreachableError nobody is there, or does not answer in time
     └── RunError             the run itself failed (exit code 1, HTTP 500)
 
 A tool's own errors are results that the model reads; they are no exceptions here.
@@ -28,6 +29,10 @@ class ContextError(InputError):
 
 
 class EndpointError(PolymniaError):
+    pass
+
+
+class UnreachableError(EndpointError):
     pass
 
 

@@ -73,7 +73,7 @@ def test_an_endpoint_that_can_do_everything(
     assert run(["doctor", "--json", "--model", model]) == 0  # without nano
     findings = found(capsys)
     assert not findings["nano"]["ok"]
-    names = ("reachable", "answers", "streams", "usage", "tools", "images")
+    names = ("reachable", "listed", "answers", "streams", "usage", "tools", "images")
     assert capabilities(findings, model) == dict.fromkeys(names, True)
     assert {headers["authorization"] for headers in endpoint.headers} == {"Bearer mine"}
 
@@ -92,7 +92,7 @@ def test_an_endpoint_that_lacks_things(endpoint: Endpoint, no_nano: None, capsys
     assert run(["doctor", "--json", "--model", model]) == 0
     findings = found(capsys)
     lacking = {"streams": False, "usage": False, "tools": False, "images": False}
-    assert capabilities(findings, model) == {"reachable": True, "answers": True, **lacking}
+    assert capabilities(findings, model) == {"reachable": True, "listed": True, "answers": True, **lacking}
     assert findings[f"{model}: tools"]["detail"].startswith("through the prompt")
     assert all(one["remedy"] for one in findings.values() if not one["ok"] and one["check"].startswith(model))
 
@@ -104,8 +104,8 @@ def test_nothing_works(no_nano: None, endpoint: Endpoint, capsys: pytest.Capture
     findings = found(capsys)
     assert capabilities(findings, nobody) == {"reachable": False}
     assert "is the server running" in findings[f"{nobody}: reachable"]["remedy"]
-    assert capabilities(findings, other) == {"reachable": False, "answers": False}
-    assert findings[f"{other}: reachable"]["remedy"] == "name one of: m"
+    assert capabilities(findings, other) == {"reachable": True, "listed": False, "answers": False}
+    assert findings[f"{other}: listed"]["remedy"] == "name one of: m"
     assert "write http://host:port/v1#name" in findings[misspelt]["remedy"]
 
 

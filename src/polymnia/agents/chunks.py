@@ -91,15 +91,23 @@ def _checked(event: Json) -> Json:
     if error:
         said = error.get("message") if isinstance(error, dict) else error
         raise BrokenStream(str(said or error)[:300])
-    return event
+    return {**event, "choices": [_choice(one) for one in _objects(event.get("choices"))]}
+
+
+def _objects(values: Any) -> list[Json]:
+    return [one for one in values if isinstance(one, dict)] if isinstance(values, list) else []
+
+
+def _choice(choice: Json) -> Json:
+    index, finished = choice.get("index"), choice.get("finish_reason")
+    known = {"index": index if isinstance(index, int) else 0, "finish_reason": finished}
+    return {**choice, **known} if isinstance(finished, str) else {**choice, **known, "finish_reason": None}
 
 
 def whole(completion: Json) -> Json:
     """A completion that was not streamed, as one chunk."""
-    choices = [
-        {**one, "delta": one.get("message") or {}} for one in completion.get("choices") or () if isinstance(one, dict)
-    ]
-    return {**_checked(completion), "choices": choices}
+    found = _checked(completion)
+    return {**found, "choices": [{**one, "delta": one.get("message")} for one in found["choices"]]}
 
 
 @dataclass(slots=True)
@@ -138,9 +146,8 @@ class Sample:
         delta = choice.get("delta")
         if not isinstance(delta, dict):  # some endpoints leave it out of their last chunk
             return self.count("", "")
-        for piece in delta.get("tool_calls") or ():
-            if isinstance(piece, dict):
-                self._gather(piece)
+        for piece in _objects(delta.get("tool_calls")):
+            self._gather(piece)
         reasoning = clean(delta.get("reasoning_content") or delta.get("reasoning"))
         text, thought = self._split(_text(delta.get("content")))
         return self.count(text, reasoning + thought)
@@ -158,10 +165,10 @@ class Sample:
     def _gather(self, piece: Json) -> None:
         function = piece.get("function")
         function = function if isinstance(function, dict) else {}
-        name, given = function.get("name") or "", function.get("arguments")
+        name, given = clean(function.get("name")), function.get("arguments")
         call = self._call(piece.get("index"), str(piece.get("id") or ""), bool(name))
         call.id = call.id or str(piece.get("id") or "")
-        call.name += clean(name)
+        call.name += name
         call.arguments += clean(given) if isinstance(given, str) or given is None else json.dumps(given)
 
     def _call(self, index: Any, identity: str, named: bool) -> Call:

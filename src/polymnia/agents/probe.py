@@ -16,7 +16,7 @@ from polymnia.agents import quirks, wire
 from polymnia.agents.model import Delta, Sampling
 from polymnia.agents.remote import RemoteModel
 from polymnia.data.chat import Message, ToolSpec, message
-from polymnia.errors import EndpointError, PolymniaError
+from polymnia.errors import EndpointError, PolymniaError, UnreachableError
 from polymnia.tools import python
 
 SECONDS = 20.0
@@ -42,27 +42,34 @@ async def probe_endpoint(label: str, url: str, name: str, api_key: str | None = 
     model = RemoteModel(url, name, api_key, silence_seconds=SILENCE_SECONDS, retries=0, check_tools=True)
     findings: list[Finding] = []
     try:
-        findings.append(await _listed(label, model))
-        if findings[0].ok or "cannot be reached" not in findings[0].detail:
-            findings += await _answers(label, model)
-            if findings[-1].ok or len(findings) > 2:
+        findings += await _reached(label, model)
+        if findings[0].ok:
+            answers = await _answers(label, model)
+            findings += answers
+            if answers[0].ok:
                 findings += [await _tools(label, model), await _images(label, model)]
     finally:
         await model.aclose()
     return findings
 
 
-async def _listed(label: str, model: RemoteModel) -> Finding:
+async def _reached(label: str, model: RemoteModel) -> list[Finding]:
+    """Whether anybody is there, and if so, whether the model is listed; some servers answer to any name."""
     check = f"{label}: reachable"
     try:
         async with asyncio.timeout(SECONDS):
             names = await model.listed_models()
-    except (PolymniaError, TimeoutError) as error:
-        return _failed(check, error)
-    if model.name in names:
-        return Finding(check, True, f"{model.url} lists {model.name}")
+    except (UnreachableError, TimeoutError) as error:
+        return [_failed(check, error)]
+    except EndpointError as error:
+        return [Finding(check, True, model.url), _failed(f"{label}: listed", error)]
     shown = ", ".join(names[:5]) or "nothing"
-    return Finding(check, False, f"{model.url} does not list {model.name}", f"name one of: {shown}")
+    listed = model.name in names
+    remedy = "" if listed else f"name one of: {shown}"
+    return [
+        Finding(check, True, model.url),
+        Finding(f"{label}: listed", listed, f"as {model.name}" if listed else "no", remedy),
+    ]
 
 
 async def _answers(label: str, model: RemoteModel) -> list[Finding]:

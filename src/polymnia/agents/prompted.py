@@ -81,24 +81,27 @@ class Listener:
         self._tools = frozenset(tools)
         self._kept = ""
         self._waiting = False
+        self._before = "\n"
+        """The last character shown: what follows is at the beginning of a line, or not."""
 
     def feed(self, text: str) -> str:
         """What is surely no part of a call."""
         self._kept += text
         if self._waiting:
             return ""
-        if opener := OPENERS.search(self._kept):
+        if opener := OPENERS.search(self._before + self._kept, 1):
             self._waiting = True
-            shown, self._kept = self._kept[: opener.start()], self._kept[opener.start() :]
-            return shown
-        line = self._kept.rfind("\n") + 1
-        cut = line if not self._kept[line:].strip() else max(0, len(self._kept) - HELD)
+            cut = opener.start() - 1
+        else:
+            line = self._kept.rfind("\n") + 1
+            cut = line if not self._kept[line:].strip() else max(0, len(self._kept) - HELD)
         shown, self._kept = self._kept[:cut], self._kept[cut:]
+        self._before = shown[-1:] or self._before
         return shown
 
     def end(self) -> tuple[str, list[ToolCall]]:
         """The rest of the text, and the calls; what a model wrote after its first call is dropped."""
-        return parse(self._kept, self._tools)
+        return parse(self._kept, self._tools) if self._waiting else (self._kept, [])
 
 
 def parse(text: str, tools: Collection[str]) -> tuple[str, list[ToolCall]]:
@@ -110,8 +113,8 @@ def parse(text: str, tools: Collection[str]) -> tuple[str, list[ToolCall]]:
     for start, body in starts:
         if start < last_end:
             continue
-        fenced = text[start:body].split()[0] in (FENCE, "```tool_call", "<tool_call>", "<function_call>")
-        found, last_end = _calls(text, body, tools, certain=fenced)
+        certain = text.startswith((FENCE, "<tool_call>", "<function_call>"), start)
+        found, last_end = _calls(text, body, tools, certain=certain)
         if found:
             first = min(first, start)
             calls += [ToolCall(f"call_{len(calls) + place}", name, given) for place, (name, given) in enumerate(found)]

@@ -24,7 +24,7 @@ from polymnia.agents.model import UNATTESTED, Delta, Sampling
 from polymnia.agents.retry import Retries, retried
 from polymnia.data.chat import Message, ToolCall, ToolSpec, all_images, message
 from polymnia.data.images import image_digest
-from polymnia.errors import ContextError, EndpointError, PolymniaError, RunError
+from polymnia.errors import ContextError, EndpointError, PolymniaError, RunError, UnreachableError
 
 CONNECT_SECONDS = 10.0
 KEPT_URLS = 64
@@ -159,9 +159,9 @@ class RemoteModel:
             async for item in items:
                 done = item is chunks.DONE
                 reported = item.get("usage") or reported
-                for choice in item.get("choices") or ():
+                for choice in item.get("choices", ()):
                     self._quirks.streams &= "message" not in choice  # as it is in a whole completion
-                    index = choice.get("index") or 0
+                    index = choice["index"]
                     sample = samples.setdefault(index, chunks.Sample(self._quirks.opens_in_thought))
                     text, reasoning = sample.read(choice)
                     if by_prompt:
@@ -319,9 +319,9 @@ class RemoteModel:
         where, said = f"the endpoint {self.url}", quirks.said(error)
         match error:
             case openai.APITimeoutError() | httpx2.TimeoutException():
-                return EndpointError(f"{where} does not answer in time: is it overloaded?")
+                return UnreachableError(f"{where} does not answer in time: is it overloaded?")
             case openai.APIConnectionError() if not began:
-                return EndpointError(f"{where} cannot be reached: is the server running and the address right?")
+                return UnreachableError(f"{where} cannot be reached: is the server running and the address right?")
             case openai.AuthenticationError() | openai.PermissionDeniedError():
                 return EndpointError(f"{where} refuses the key: set POLYMNIA_API_KEY to one that it accepts")
             case openai.APIStatusError() if self._quirks.no_images and quirks.refuses_images(error):
