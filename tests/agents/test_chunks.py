@@ -38,7 +38,8 @@ def test_whatever_comes(atoms: list[bytes], size: int) -> None:
 
 
 def test_the_size_of_the_pieces_does_not_matter() -> None:
-    data = 'data: {"choices": [{"index": 0, "delta": {"content": "\u00fc\u2028"}}]}\r\n\r\n: ping\n\ndata: [DONE]\n\n'.encode()
+    event = 'data: {"choices": [{"index": 0, "delta": {"content": "\u00fc\u2028"}}]}'
+    data = f"{event}\r\n\r\n: ping\n\ndata: [DONE]\n\n".encode()
 
     async def read(size: int) -> list[object]:
         return [item async for item in events(pieces(data, size))]
