@@ -75,7 +75,11 @@ def grouped_product(a: Sequence[int], b: Sequence[int], *_: object, **__: object
 
 def counted(run: Callable[[], object]) -> int:
     # Nor does it know the CPU's fused attention; the plain one is the same products.
-    known = {torch.ops.aten._grouped_mm: grouped_product}
+    known = {
+        torch.ops.aten._grouped_mm: grouped_product,
+        torch.ops.polymnia.product: lambda x, weight, **_: 2 * x[0] * x[1] * weight[0],
+        torch.ops.polymnia.product_by_weight: lambda above, x, **_: 2 * x[0] * x[1] * above[1],
+    }
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False, custom_mapping=known) as counter:
         run()
     return int(counter.get_total_flops())

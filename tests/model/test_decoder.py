@@ -2,11 +2,9 @@
 
 import pytest
 import torch
-from torch import Tensor
 
 from model.tiny import TINY, TINY_SPARK, text_tokens, tiny_model
 from polymnia.model.cache import KVCache
-from polymnia.model.layers import attend
 from polymnia.model.muse import Muse
 
 torch.set_num_threads(1)
@@ -100,21 +98,6 @@ def test_bf16_autocast_follows_fp32_with_gradients(model: Muse, length: int) -> 
     logits.float().square().mean().backward()
     assert all(p.grad.isfinite().all() for p in model.model.language_model.parameters() if p.grad is not None)
     model.zero_grad()
-
-
-@pytest.mark.parametrize("causal", [False, True])
-@pytest.mark.parametrize("kv_heads", [1, 2, 4])
-def test_plain_attention_is_the_kernel_s(causal: bool, kv_heads: int) -> None:
-    def heads(count: int) -> Tensor:
-        return torch.randn(3, 10, count, 8)
-
-    query, key, value = heads(4), heads(kv_heads), heads(kv_heads)
-    mask = None if causal else torch.zeros(3, 1, 10, 10).masked_fill(torch.rand(3, 1, 10, 10) < 0.3, -1e4)
-    exact = attend(query, key, value, mask, causal=causal, scale=0.5)
-    query, key, value = query.bfloat16(), key.bfloat16(), value.bfloat16()
-    plain = attend(query, key, value, None if mask is None else mask.bfloat16(), causal=causal, scale=0.5)
-    assert plain.dtype == torch.bfloat16
-    torch.testing.assert_close(plain.float(), exact, rtol=0, atol=0.05)
 
 
 @pytest.mark.slow

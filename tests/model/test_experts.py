@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from model.tiny import TINY_SPARK, text_tokens, tiny_model
 from polymnia.model.config import SparkTextConfig
 from polymnia.model.experts import Experts, MixtureOfExperts, Router, balance, balanced, grouped_linear
-from polymnia.model.layers import rms_norm
+from polymnia.model.pointwise import rms_norm
 
 torch.set_num_threads(1)
 

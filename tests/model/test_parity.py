@@ -21,7 +21,7 @@ from polymnia.model.experts import Router
 from polymnia.model.muse import Muse
 
 torch.set_num_threads(1)
-TOLERANCE = 1e-4
+TOLERANCE = 2e-4
 
 
 class Pair(NamedTuple):

@@ -1,9 +1,9 @@
 """What a network costs, from its config alone: parameters by part, FLOPs, bytes of keys and values.
 
 FLOPs are those of matrix products, two a multiply-add, as `torch.utils.flop_counter` counts them (the tests
-compare): norms, softmax, rotations and lookups are left out, and a score is counted for each pair of query and key
-that this implementation multiplies, masked ones included. So causality halves nothing, nor do a window or packed
-documents. Of a mixture of experts only those that a token goes to are counted. Backward is twice forward, but for
+compare): norms, softmax, rotations and lookups are left out, and attention counts for all pairs of query and key of a
+sequence, seen or not. So causality halves nothing, nor do windows and packed documents, whose pairs `model.attention`
+mostly skips. Of a mixture of experts only those that a token goes to are counted. Backward is twice forward, but for
 pixels, which need no gradient. Does not cover time or activations (`benchmarks/model.py` measures those).
 Imports without torch.
 """

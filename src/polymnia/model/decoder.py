@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from polymnia.model.attention import DOCUMENT_BLOCK, EVERYTHING, Sight, attend, plan_documents
 from polymnia.model.cache import KVCache
 from polymnia.model.config import SLIDING, SPARSE, SparkTextConfig, TextConfig
 from polymnia.model.experts import MixtureOfExperts
@@ -26,13 +26,11 @@ from polymnia.model.layers import (
     Linear,
     PlainRMSNorm,
     RMSNorm,
-    attend,
     inverse_frequencies,
-    product_dtype,
-    rms_norm,
-    rotate,
     split,
 )
+from polymnia.model.pointwise import gated, rms_norm, rotate
+from polymnia.model.products import product_dtype
 
 
 class Context(NamedTuple):
@@ -41,10 +39,9 @@ class Context(NamedTuple):
     cos: Tensor
     sin: Tensor
     """(B or 1, T, 1, D / 2)"""
-    mask: Tensor | None
-    """Added to the scores of full layers, (B, 1, T, L); None = causal if `causal`, else all visible."""
-    sliding_mask: Tensor | None
-    causal: bool
+    full: Sight
+    """What full layers see."""
+    sliding: Sight
     cache: KVCache | None
     write_at: Tensor | int
     """Where the new tokens go in the cache: one start for all rows, or flat indices."""
@@ -79,12 +76,11 @@ class TextAttention(nn.Module):
         # Q and K go through norm and rotation together; Q's extra factor is part of the score's scale.
         joined = rms_norm(joined.view(rows, new, both, dim), self.eps)  # (B, T, H + K, D)
         if self.rope:
-            joined = rotate(joined, context.cos, context.sin).to(value.dtype)
+            joined = rotate(joined, context.cos, context.sin)
         query, key = split(joined, (self.heads, self.kv_heads), dim=2)
         if context.cache is not None:
             key, value = context.cache.write(self.layer, context.write_at, key, value, context.total)
-        mask = context.sliding_mask if self.sliding else context.mask
-        mixed = attend(query, key, value, mask, causal=mask is None and context.causal, scale=self.scale)
+        mixed = attend(query, key, value, context.sliding if self.sliding else context.full, scale=self.scale)
         if self.norm_heads:
             mixed = rms_norm(mixed, self.eps)  # (B, T, H, D)
         out: Tensor = self.o_proj(mixed.reshape(rows, new, self.heads * dim) * torch.sigmoid(gate))
@@ -100,8 +96,7 @@ class TextMLP(nn.Module):
         self.fused = FusedLinear(self.gate_proj, self.up_proj)
 
     def forward(self, x: Tensor) -> Tensor:
-        gate, up = self.fused(x).chunk(2, dim=-1)
-        out: Tensor = self.down_proj(F.silu(gate) * up)
+        out: Tensor = self.down_proj(gated(self.fused(x)))
         return out
 
 
@@ -199,23 +194,28 @@ class TextModel(nn.Module):
         cos, sin = self._rotations(at if position_ids is None else position_ids, max(lengths) + new)
         # Plain causality needs no mask, nor does a single new token that sees all.
         plain = document_ids is None and even and (total == new or (new == 1 and total == start + 1))
-        mask, sliding = self._masks(at, total, document_ids, plain, product_dtype(x))
-        return Context(cos, sin, mask, sliding, plain and total == new, cache, write_at, total)
+        full, sliding = self._sights(at, total, document_ids, plain, product_dtype(x))
+        return Context(cos, sin, full, sliding, cache, write_at, total)
 
-    def _masks(
+    def _sights(
         self, at: Tensor, total: int, document_ids: Tensor | None, plain: bool, dtype: torch.dtype
-    ) -> tuple[Tensor | None, Tensor | None]:
-        """Masks for full and for sliding layers, each None where `plain` attention does."""
-        windowed = total > self.config.sliding_window
+    ) -> tuple[Sight, Sight]:
+        """What full and what sliding layers see."""
+        new, window = at.shape[1], self.config.sliding_window
+        windowed = total > window
+        if plain and total == new:
+            return Sight(window=total), Sight(window=min(window, total))
+        if document_ids is not None and document_ids.device.type == "cpu" and total % DOCUMENT_BLOCK == 0:
+            full = plan_documents(document_ids, total, dtype)
+            return full, plan_documents(document_ids, window, dtype) if windowed else full
         if plain and not windowed:
-            return None, None
-        seen = torch.arange(total, device=at.device)
-        distance = at[:, None, :, None] - seen  # (B or 1, 1, T, L)
+            return EVERYTHING, EVERYTHING
+        distance = at[:, None, :, None] - torch.arange(total, device=at.device)  # (B or 1, 1, T, L)
         visible = distance >= 0
         if document_ids is not None:
             visible = visible & (document_ids[:, None, :, None] == document_ids[:, None, None, :])
-        full = None if plain else _additive(visible, dtype)
-        return full, _additive(visible & (distance < self.config.sliding_window), dtype) if windowed else full
+        full = EVERYTHING if plain else Sight(_additive(visible, dtype))
+        return full, Sight(_additive(visible & (distance < window), dtype)) if windowed else full
 
     def _rotations(self, positions: Tensor, total: int) -> tuple[Tensor, Tensor]:
         """cos and sin at `positions` (B, T), as (B, T, 1, D / 2) in fp32, out of a table that grows with need."""

@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from polymnia.model.config import SparkTextConfig
-from polymnia.model.layers import CenteredRMSNorm, InputScaledRMSNorm, Linear, PackedLinear, product_dtype, split
+from polymnia.model.layers import CenteredRMSNorm, InputScaledRMSNorm, Linear, PackedLinear, split
+from polymnia.model.pointwise import gated
+from polymnia.model.products import product_dtype
 
 BALANCE_RATE = 1e-2
 """How far a step moves an expert's bias, beside scores of 0 to 1. The paper's 0.001 is for 100,000 steps and more."""
@@ -76,8 +78,8 @@ class Experts(nn.Module):
         counts = loads(choice, len(self.gate_up_proj))
         pairs = x.index_select(0, order // chosen)  # (N k, D)
         packed = self.packed or (None, None)
-        gate, up = grouped_linear(pairs, self.gate_up_proj, counts, packed[0]).chunk(2, dim=-1)
-        out = grouped_linear(F.silu(gate) * up, self.down_proj, counts, packed[1])
+        inner = gated(grouped_linear(pairs, self.gate_up_proj, counts, packed[0]))
+        out = grouped_linear(inner, self.down_proj, counts, packed[1])
         out = self.post_expert_norm(out)
         back = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
         out = out.index_select(0, back).view(tokens, chosen, width)

@@ -1,8 +1,4 @@
-"""What the decoder and the tower share: RMS norm, rotary embedding, projections fused at run time.
-
-Norms and rotations are computed in fp32 and returned in the caller's dtype (as the published family
-does); matrix products stay in the weights' dtype, or autocast's.
-"""
+"""What the decoder and the tower share as modules: RMS norms, and linear layers that can be fused and packed."""
 
 from collections.abc import Sequence
 
@@ -10,14 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-
-def rms_norm(x: Tensor, eps: float, gain: Tensor | None = None) -> Tensor:
-    """x / rms(x) over the last dimension, in fp32, times `gain` (width,). Returns x's dtype."""
-    return F.rms_norm(x.float(), x.shape[-1:], gain, eps).to(x.dtype)
-
-
-_PLAIN_PRODUCTS = 512 * 512
-"""Largest score matrix (tokens x key tokens) for `_attend_plainly`."""
+from polymnia.model.pointwise import rms_norm
+from polymnia.model.products import linear
 
 
 class RMSNorm(nn.Module):
@@ -75,65 +65,6 @@ def inverse_frequencies(dim: int, theta: float) -> Tensor:
     return 1.0 / theta ** (torch.arange(0, dim, 2, dtype=torch.float32) / dim)
 
 
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary embedding, split-half layout: dimension i is paired with i + head_dim / 2.
-
-    x: (..., seq, heads, head_dim); cos, sin: broadcastable to (..., seq, 1, head_dim / 2).
-    """
-    first, second = x.chunk(2, dim=-1)
-    return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
-
-
-def attend(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, *, causal: bool = False, scale: float
-) -> Tensor:
-    """Scaled dot-product attention, (batch, tokens, heads, head_dim) in and out.
-
-    key and value may have fewer heads (each serves a run of query heads) and more tokens. `mask` is added to
-    the scores, (batch or 1, 1, tokens, key tokens); `causal` needs equally many tokens and no mask.
-    """
-    rows, new, heads, dim = query.shape
-    total, kv_heads = key.shape[1], key.shape[2]
-    key, value = key.transpose(1, 2), value.transpose(1, 2)  # (batch, kv_heads, key tokens, head_dim)
-    if new == 1 and not causal:
-        # One query a head: the heads that share a key form the query axis, and nothing is repeated.
-        grouped = query.reshape(rows, kv_heads, heads // kv_heads, dim)
-        return F.scaled_dot_product_attention(grouped, key, value, mask, scale=scale).view(rows, 1, heads, dim)
-    if query.device.type == "cpu" and query.dtype == torch.bfloat16 and new * total <= _PLAIN_PRODUCTS:
-        return _attend_plainly(query, key, value, causal_mask(query) if causal else mask, scale)
-    mixed = F.scaled_dot_product_attention(
-        query.transpose(1, 2), key, value, mask, is_causal=causal, scale=scale, enable_gqa=kv_heads != heads
-    )
-    return mixed.transpose(1, 2)
-
-
-def _attend_plainly(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:
-    """The same as products and a softmax.
-
-    On a CPU in bf16 this is two to four times as fast, backward included, as PyTorch's flash kernel (torch 2.13,
-    AVX512-BF16: 16 rows of 256 tokens, 4 heads of 48, 15 against 36 ms), until the scores outgrow the cache.
-    """
-    rows, new, heads, dim = query.shape
-    kv_heads, total = key.shape[1], key.shape[2]
-    grouped = (query.transpose(1, 2) * scale).reshape(rows, kv_heads, -1, dim)  # heads of one key side by side
-    scores = grouped @ key.transpose(-1, -2)  # (batch, kv_heads, heads / kv_heads * tokens, key tokens)
-    if mask is not None:
-        scores.view(rows, kv_heads, -1, new, total).add_(mask[:, None])
-    return (scores.softmax(-1) @ value).view(rows, heads, new, dim).transpose(1, 2)
-
-
-def product_dtype(x: Tensor) -> torch.dtype:
-    """The dtype in which products with `x` are computed: autocast's where it is on. Masks must share it."""
-    kind = x.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
-
-
-def causal_mask(query: Tensor) -> Tensor:
-    new = query.shape[1]
-    hidden = torch.full((new, new), float("-inf"), dtype=query.dtype, device=query.device)
-    return hidden.triu(1)[None, None]
-
-
 def split(x: Tensor, sizes: int | Sequence[int], dim: int) -> list[Tensor]:
     """`torch.split`, typed: views of `x` along `dim`."""
     return list(torch.split(x, sizes, dim))  # type: ignore[arg-type]
@@ -169,7 +100,7 @@ class Linear(nn.Linear):
     packed: PackedLinear | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight, self.bias) if self.packed is None else self.packed(x)
+        return linear(x, self.weight, self.bias) if self.packed is None else self.packed(x)
 
     def freeze(self) -> None:
         self.packed = PackedLinear(self.weight, self.bias)
@@ -188,7 +119,7 @@ class FusedLinear:
         self.packed: PackedLinear | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
-        return F.linear(x, *self._joined()) if self.packed is None else self.packed(x)
+        return linear(x, *self._joined()) if self.packed is None else self.packed(x)
 
     def freeze(self) -> None:
         self.packed = PackedLinear(*self._joined())

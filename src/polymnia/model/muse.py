@@ -14,7 +14,8 @@ from polymnia.model.cache import KVCache
 from polymnia.model.config import MuseConfig
 from polymnia.model.decoder import ResidualGate, TextModel
 from polymnia.model.experts import Experts, Router
-from polymnia.model.layers import FusedLinear, Linear, rms_norm
+from polymnia.model.layers import FusedLinear, Linear
+from polymnia.model.pointwise import rms_norm
 from polymnia.model.vision import VisionAdapter, VisionTower
 
 

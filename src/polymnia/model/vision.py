@@ -16,8 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from polymnia.model.attention import attend
 from polymnia.model.config import WINDOW, MuseConfig, VisionConfig
-from polymnia.model.layers import FusedLinear, Linear, attend, inverse_frequencies, rotate, split
+from polymnia.model.layers import FusedLinear, Linear, inverse_frequencies, split
+from polymnia.model.pointwise import rotate
 
 _CACHED_GRIDS = 256
 
@@ -54,7 +56,7 @@ class VisionAttention(nn.Module):
         images, patches, width = x.shape
         joined = self.fused(x).view(images, patches, 3 * self.heads, self.head_dim)
         turned, value = split(joined, (2 * self.heads, self.heads), dim=2)
-        turned = rotate(turned.float(), tables.cos, tables.sin).to(value.dtype)
+        turned = rotate(turned, tables.cos, tables.sin)
         query, key = turned.chunk(2, dim=2)  # (images, patches, heads, head_dim)
         scale = self.head_dim**-0.5
         if self.windowed and len(tables.windows) > 1:

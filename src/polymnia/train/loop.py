@@ -53,7 +53,7 @@ class Trainer:
         """Losses on fresh batches after the last step."""
         self.stop_requested = False
         self._stream_state: dict[str, Any] | None = None
-        self._token_loss = compile_parts(self.model, config)
+        self._pointwise = compile_parts(self.model, config)
 
     @property
     def progress(self) -> float:
@@ -91,7 +91,7 @@ class Trainer:
         progress = self.progress
         aux_scale = self.config.aux_scale(progress)
         with self._autocast():
-            result = losses(self.model, batch, self.head, aux_scale > 0, token_loss=self._token_loss)
+            result = losses(self.model, batch, self.head, aux_scale > 0, pointwise=self._pointwise)
         torch.autograd.backward(result.text + aux_scale * result.aux)
         scale = self.optimizers.step(self.step, progress)
         balance(self.model, BALANCE_RATE * scale)

@@ -5,13 +5,14 @@ The auxiliary head (docs/log.md: hard features come four to five times earlier) 
 model and is never saved into a checkpoint folder.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from polymnia.model.muse import Muse
+from polymnia.train.cross_entropy import Capped, Pointwise, capped_cross_entropy, score_rows
 from polymnia.train.packing import IGNORE, Batch
 
 
@@ -44,16 +45,10 @@ class Losses(NamedTuple):
     """(labels,) bool: over the image tokens that have one."""
 
 
-def token_loss(logits_of: Callable[[Tensor], Tensor], hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean cross-entropy, and which tokens were right: hidden (trained, width), targets (trained,)."""
-    logits = logits_of(hidden).float()
-    return F.cross_entropy(logits, targets), logits.detach().argmax(-1) == targets
-
-
 def losses(
-    model: Any, batch: Batch, head: AuxHead | None, with_aux: bool = True, *, token_loss: Any = token_loss
+    model: Muse, batch: Batch, head: AuxHead | None, with_aux: bool = True, *, pointwise: Pointwise = score_rows
 ) -> Losses:
-    """All losses of a batch. `model`: `encode_images`, `hidden_states` and `logits` of `Muse`."""
+    """All losses of a batch. `pointwise`: see `capped_cross_entropy`."""
     features = None
     if len(batch.image_grid_thw):
         features = model.encode_images(batch.pixel_values, batch.image_grid_thw)
@@ -64,7 +59,8 @@ def losses(
         document_ids=batch.document_ids,
     )
     trained = hidden.flatten(0, 1).index_select(0, batch.predict)
-    text, correct = token_loss(model.logits, trained, batch.targets)
+    constants = Capped(model.config.text_config.output_multiplier, model.config.text_config.final_logit_softcapping)
+    text, correct = capped_cross_entropy(trained, model.lm_head.weight, batch.targets, constants, pointwise)
     aux, aux_correct = text.new_zeros(()), correct[:0]
     if head is not None and features is not None and with_aux:
         aux, aux_correct = aux_loss(head(features), batch.labels)

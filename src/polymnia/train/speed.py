@@ -6,15 +6,18 @@ rate of eager bf16 (glibc otherwise returns each activation to the system and fa
 
 import ctypes
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 import torch
+import torch._dynamo
 import torch.fx.experimental._config
-from torch import nn
+from torch import Tensor, nn
 
+from polymnia.model.decoder import Context
 from polymnia.train.config import TrainConfig
-from polymnia.train.loss import token_loss
+from polymnia.train.cross_entropy import Pointwise, score_rows
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4  # malloc.h
 
@@ -30,19 +33,32 @@ def keep_memory() -> None:
         libc.mallopt(_TOP_PAD, 256 * 2**20)
 
 
-def compile_parts(model: nn.Module, config: TrainConfig) -> Any:
-    """Compiles the parts with steady shapes in place; returns the token loss to use.
+def compile_parts(model: nn.Module, config: TrainConfig) -> Pointwise:
+    """Compiles the parts with steady shapes in place; returns the pointwise part of the loss to use.
 
     The decoder sees one shape (rows, length). The tower's number of pictures and the number of
     trained tokens change from batch to batch and are compiled as symbols.
     """
     if not config.compile:
-        return token_loss
+        return score_rows
     # Equal sizes by chance (32 pictures, half a head) must not be taken for one symbol.
     torch.fx.experimental._config.use_duck_shape = False
     torch._dynamo.config.recompile_limit = 32
     parts: Any = model
-    parts.model.language_model.compile(dynamic=False)
+    decoder = parts.model.language_model
+    decoder.forward = _with_any_documents(torch.compile(decoder.forward, dynamic=False))
     for layer in parts.model.vision_tower.layers:
         layer.compile(dynamic=True)
-    return torch.compile(token_loss, dynamic=True)
+    return torch.compile(score_rows, dynamic=True)
+
+
+def _with_any_documents(forward: Callable[[Tensor, Context], Tensor]) -> Callable[[Tensor, Context], Tensor]:
+    """Of the decoder's shapes only the number of visible pairs changes from batch to batch."""
+
+    def marked(x: Tensor, context: Context) -> Tensor:
+        for sight in (context.full, context.sliding):
+            if sight.plan_mask is not None:
+                torch._dynamo.mark_dynamic(sight.plan_mask, 0)
+        return forward(x, context)
+
+    return marked
