@@ -1,12 +1,19 @@
 """Procedural task families with exact verifiers and programmatic traces. Start at `tasks.base`."""
 
 from polymnia.errors import InputError
-from polymnia.tasks.base import SPLITS, Family, Problem, Query, Style, Trace, sample, verify
+from polymnia.tasks.base import SPLITS, Family, Problem, Query, Style, Trace, View, follow_up, sample, verify
 from polymnia.tasks.chart import CHART
 from polymnia.tasks.count import COUNT
 from polymnia.tasks.detail import DETAIL
 
-FAMILIES: dict[str, Family] = {family.name: family for family in (COUNT, CHART, DETAIL)}
+FAMILIES: dict[str, Family] = {
+    family.name: family
+    for family in (
+        COUNT,
+        CHART,
+        DETAIL,
+    )
+}
 
 
 def family_named(name: str) -> Family:
@@ -33,7 +40,9 @@ __all__ = [
     "Query",
     "Style",
     "Trace",
+    "View",
     "family_named",
+    "follow_up",
     "problem_from_id",
     "sample",
     "verify",

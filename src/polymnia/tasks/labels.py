@@ -9,33 +9,45 @@ from collections.abc import Sequence
 
 from polymnia.tasks.base import CELL, Mark
 
-COLOURS = ("red", "green", "blue", "yellow", "purple", "black")
-SHAPES = ("circle", "square", "triangle", "star", "cross")
+COLOURS = ("red", "green", "blue", "yellow", "purple", "black", "orange")
+SHAPES = ("circle", "square", "triangle", "star", "cross", "diamond")
 LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ"
+"""Without I and O, which look like 1 and 0."""
 IGNORE = -1
-MAX_VALUE = 20
 
-_DIGIT = 1 + len(COLOURS) * len(SHAPES)
-_LETTER = _DIGIT + 10
-_PLATE = _LETTER + len(LETTERS)
-_VALUE = _PLATE + len(COLOURS)
-NUM_LABELS = _VALUE + MAX_VALUE + 1
+_SIZES = {
+    "thing": len(COLOURS) * len(SHAPES),
+    "char": 10 + len(LETTERS),
+    "plate": len(COLOURS),
+    "value": 21,
+    "walls": 16,
+    "hand": 24,
+    "fill": len(COLOURS),
+    "share": 21,
+}
+"""Kinds of classes: `value` a height or level in steps, `walls` the sides of a cell as bits (N 1, E 2, S 4, W 8),
+`hand` a direction in steps of 15 degrees clockwise from up, `fill` a cell or area of one colour, `share` a part of
+a whole in steps of 5 %."""
+_FIRST = {kind: 1 + sum(list(_SIZES.values())[:place]) for place, kind in enumerate(_SIZES)}
+NUM_LABELS = 1 + sum(_SIZES.values())
 
 
-def shape_label(colour: str, shape: str) -> int:
-    return 1 + COLOURS.index(colour) * len(SHAPES) + SHAPES.index(shape)
+def label(kind: str, index: int) -> int:
+    """The class `index` of a kind; IGNORE where the kind has no such class (a value beyond its scale)."""
+    return _FIRST[kind] + index if 0 <= index < _SIZES[kind] else IGNORE
+
+
+def thing_label(colour: str, shape: str) -> int:
+    return label("thing", COLOURS.index(colour) * len(SHAPES) + SHAPES.index(shape))
 
 
 def char_label(char: str) -> int:
-    return _DIGIT + int(char) if char.isdigit() else _LETTER + LETTERS.index(char)
+    return label("char", int(char) if char.isdigit() else 10 + LETTERS.index(char))
 
 
-def plate_label(colour: str) -> int:
-    return _PLATE + COLOURS.index(colour)
-
-
-def value_label(value: int) -> int:
-    return _VALUE + value
+def colour_label(kind: str, colour: str) -> int:
+    """Of kind `plate` or `fill`."""
+    return label(kind, COLOURS.index(colour))
 
 
 def token_labels(

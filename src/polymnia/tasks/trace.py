@@ -1,4 +1,7 @@
-"""Building blocks of programmatic traces: what an assistant that solves the task would write."""
+"""Building blocks of programmatic traces: what an assistant that solves the task would write.
+
+Every tool call is really executed on the picture, so a trace holds what the tool gives.
+"""
 
 import json
 from collections.abc import Sequence
@@ -8,12 +11,14 @@ from PIL import Image
 from polymnia.data.chat import Message, ToolCall, message
 from polymnia.data.images import crop
 
+Argument = int | str
+
 
 def answer(text: str, reasoning: str = "") -> Message:
     return message("assistant", text, reasoning=reasoning)
 
 
-def call(name: str, arguments: dict[str, int | str], *parts: str | Image.Image, reasoning: str = "") -> list[Message]:
+def call(name: str, arguments: dict[str, Argument], *parts: str | Image.Image, reasoning: str = "") -> list[Message]:
     """One tool call and its result."""
     one = ToolCall(f"call_{name}", name, json.dumps(arguments))
     return [
@@ -22,15 +27,20 @@ def call(name: str, arguments: dict[str, int | str], *parts: str | Image.Image, 
     ]
 
 
+def python_call(code: str, result: object, reasoning: str = "") -> list[Message]:
+    """`python` with a code whose printed output or last value is `result` (the tests run it for real)."""
+    return call("python", {"code": code}, str(result), reasoning=reasoning)
+
+
 def crop_call(
     picture: Image.Image, index: int, box: Sequence[int], reasoning: str = ""
 ) -> tuple[list[Message], Image.Image]:
-    """`crop` of the picture in 0-1000 coordinates, really executed."""
+    """`crop` of the picture in 0-1000 coordinates, really executed; `index` names it in the conversation."""
     x0, y0, x1, y1 = box
     region = crop(picture, x0, y0, x1, y1)
-    arguments: dict[str, int | str] = {"image": index, "x0": x0, "y0": y0, "x1": x1, "y1": y1}
+    arguments: dict[str, Argument] = {"image": index, "x0": x0, "y0": y0, "x1": x1, "y1": y1}
     return call("crop", arguments, region, reasoning=reasoning), region
 
 
-def thousandths(pixel: int, size: int) -> int:
+def thousandths(pixel: float, size: int) -> int:
     return round(1000 * pixel / size)
