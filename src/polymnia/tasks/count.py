@@ -126,7 +126,9 @@ def ask(scene: CountScene, rng: random.Random, previous: Query | None) -> Query:
 
 
 def counting(scene: CountScene, colour: str | None, shape: str | None) -> Query:
-    kind = {(True, True): "both", (True, False): "colour", (False, True): "shape"}.get((bool(colour), bool(shape)), "all")
+    kind = {(True, True): "both", (True, False): "colour", (False, True): "shape"}.get(
+        (bool(colour), bool(shape)), "all"
+    )
     slots = {"c": colour or "", "s": _plural(shape or "")}
     return Query(kind, str(_number(scene.things, (colour, shape))), ((colour, shape),), slots)
 

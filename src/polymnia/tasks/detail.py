@@ -9,11 +9,9 @@ scene grows too.
 import random
 from dataclasses import dataclass
 
-from PIL import Image
-
 from polymnia.tasks import draw
-from polymnia.tasks.base import CELL, Family, Mark, Query, Style, Trace
-from polymnia.tasks.labels import COLOURS, SHAPES, char_label, plate_label
+from polymnia.tasks.base import CELL, Family, Images, Mark, Query, Style, Trace, View
+from polymnia.tasks.labels import COLOURS, SHAPES, char_label, colour_label
 from polymnia.tasks.trace import answer, crop_call, thousandths
 
 BLOCK = 112
@@ -92,60 +90,73 @@ def scene_key(scene: DetailScene) -> str:
     return f"{scene.side};{plates}"
 
 
-def picture(scene: DetailScene, rng: random.Random) -> Image.Image:
-    image, pen = draw.canvas(scene.side, scene.side, draw.paper(rng))
+def picture(scene: DetailScene, rng: random.Random) -> Images:
+    look = draw.look(rng, max_tilt=0.0)  # a tilt would carry the outer plates out of their blocks
+    sheet = draw.Sheet(scene.side, scene.side, look, scale=1)
     for thing in scene.clutter:
-        draw.shape(pen, thing.shape, thing.x, thing.y, rng.uniform(22, 40), draw.shade(thing.colour, rng))
+        sheet.shape(thing.shape, thing.x, thing.y, rng.uniform(22, 40), draw.shade(thing.colour, rng))
+    framed = rng.random() < 0.3
     for plate in scene.plates:
         width = len(plate.code) * scene.pitch
         fill = draw.shade(plate.colour, rng)
-        pen.rounded_rectangle((plate.x, plate.y, plate.x + width - 1, plate.y + CELL - 1), 4, fill=fill)
-        ink = (20, 20, 24) if plate.colour == "yellow" else (255, 255, 255)
+        box = (plate.x, plate.y, plate.x + width, plate.y + CELL)
+        sheet.rectangle(box, fill, look.ink if framed or look.outline else None)
+        ink = (20, 20, 24) if plate.colour in ("yellow", "orange") else (255, 255, 255)
         size = rng.randint(19, 22)
         for position, digit in enumerate(plate.code):
             x = plate.x + (position + 0.5) * scene.pitch + rng.uniform(-1, 1)
-            draw.text(pen, x, plate.y + CELL / 2, digit, size, ink, stroke=0.5)
-    return image
+            sheet.text(x, plate.y + CELL / 2, digit, size, ink, bold=0.5)
+    return (sheet.finish(rng),)
 
 
-def marks(scene: DetailScene) -> list[Mark]:
+def marks(scene: DetailScene) -> tuple[list[Mark], ...]:
     found = []
     for plate in scene.plates:
         width = len(plate.code) * scene.pitch
         # As large as a token in the overview; in a crop it spans several tokens and only its digits are labelled.
-        found.append(Mark(plate.x + width / 2, plate.y + CELL / 2, 64, plate_label(plate.colour)))
+        found.append(Mark(plate.x + width / 2, plate.y + CELL / 2, 64, colour_label("plate", plate.colour)))
         for position, digit in enumerate(plate.code):
             found.append(Mark(plate.x + (position + 0.5) * scene.pitch, plate.y + CELL / 2, 20, char_label(digit)))
-    return found
+    return (found,)
 
 
-_TEXTS = (
-    "What is the number on the {c} plate?",
-    "Which number does the {c} plate show?",
-    "Read the {c} plate.",
-    "What does the {c} sign say?",
-)
-_FOLLOW = ("And the {c} one?", "and the {c} plate?", "What about the {c} plate?")
+WORDINGS = {
+    "code": (
+        "What is the number on the {c} plate?", "Which number does the {c} plate show?", "Read the {c} plate.",
+        "What does the {c} sign say?", "Tell me the digits on the {c} plate.", "What is written on the {c} label?",
+        "I can't read the {c} plate: what is on it?", "number of the {c} plate", "What code is on the {c} sign?",
+    ),
+}  # fmt: skip
+FOLLOW_UPS = {
+    "code": ("And the {c} one?", "and the {c} plate?", "What about the {c} plate?", "Now the {c} sign."),
+}
 
 
 def ask(scene: DetailScene, rng: random.Random, previous: Query | None) -> Query:
-    plates = [plate for plate in scene.plates if previous is None or plate.colour != previous.key[0]]
+    plates = [plate for plate in scene.plates if previous is None or plate.colour != previous.key]
     plate = rng.choice(plates)
-    text = rng.choice(_TEXTS if previous is None else _FOLLOW).format(c=plate.colour)
-    return Query(text, plate.code, (plate.colour,), is_code=True)
+    return Query("code", plate.code, plate.colour, {"c": plate.colour}, "code")
 
 
-def solve(scene: DetailScene, query: Query, image: Image.Image, style: Style, rng: random.Random) -> Trace:
-    plate = next(plate for plate in scene.plates if plate.colour == query.key[0])
+_FOUND = (
+    "The {c} plate is at {p}, I zoom in.",
+    "{c} plate: {p}. Too small to read, so I zoom in.",
+    "{c} at {p}, closer:",
+)
+
+
+def solve(scene: DetailScene, query: Query, images: Images, style: Style, rng: random.Random) -> Trace:
+    plate = next(plate for plate in scene.plates if plate.colour == query.key)
+    said = rng.choice(_FOUND).format(c=plate.colour, p=_place(scene, plate)) if style.think else ""
     if "crop" not in style.tools:
         # A guess: at the model's own resolution the digits cannot be told apart.
-        return Trace((answer(plate.code, f"{plate.colour} {_place(scene, plate)}" if style.think else ""),))
+        guess = f"The {plate.colour} plate is at {_place(scene, plate)}, too small to be sure."
+        return Trace((answer(plate.code, guess if style.think else ""),))
     left, top = _window(scene, plate, style.strategy, rng)
     box = (left, top, left + BLOCK, top + BLOCK)
-    said = f"{plate.colour} {_place(scene, plate)}" if style.think else ""
-    messages, _ = crop_call(image, style.image, [thousandths(edge, scene.side) for edge in box], said)
+    messages, _ = crop_call(images[0], style.image, [thousandths(edge, scene.side) for edge in box], said)
     messages.append(answer(plate.code, _reading(scene, plate, left, top) if style.think else ""))
-    return Trace(tuple(messages), (box,))
+    return Trace(tuple(messages), (View(0, box),))
 
 
 def _place(scene: DetailScene, plate: Plate) -> str:
@@ -184,5 +195,8 @@ DETAIL = Family(
     draw=picture,
     ask=ask,
     solve=solve,
+    wordings=WORDINGS,
+    follow_ups=FOLLOW_UPS,
     marks=marks,
+    zoom=True,
 )

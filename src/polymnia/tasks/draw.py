@@ -122,7 +122,15 @@ class Sheet:
         self.pen.polygon(self._scaled(points), fill, outline, max(1, self.scale))
 
     def text(
-        self, x: float, y: float, string: str, size: float, fill: RGB | None = None, *, bold: float = 0.0, anchor: str = "mm"
+        self,
+        x: float,
+        y: float,
+        string: str,
+        size: float,
+        fill: RGB | None = None,
+        *,
+        bold: float = 0.0,
+        anchor: str = "mm",
     ) -> None:
         """The string centred on (x, y), or as the anchor says; `bold` thickens it by so many pixels."""
         place = (x * self.scale, y * self.scale)

@@ -15,7 +15,7 @@ _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _TIME = re.compile(r"(?<!\d)(\d{1,2}):(\d{2})(?!\d)")
 _ENTRY = re.compile(r"-?\d+(?:\.\d+)?|[^\W\d_]+\d*", re.UNICODE)
-_SKIPPED_WORDS = frozenset({"and", "then", "the", "a", "an"})
+_SKIPPED_WORDS = frozenset({"and", "then", "the", "an"})
 
 
 def matches(kind: AnswerKind, truth: str, answer: str) -> bool:
@@ -31,7 +31,7 @@ def last_number(text: str) -> float | None:
 def entries(text: str) -> list[str]:
     """`"A, then B and 12"` -> `["a", "b", "12"]`."""
     found = [entry.casefold() for entry in _ENTRY.findall(text)]
-    return [entry for entry in found if entry not in _SKIPPED_WORDS or entry == "a" and len(found) == 1]
+    return [entry for entry in found if entry not in _SKIPPED_WORDS]
 
 
 def _number(truth: str, answer: str) -> bool:
