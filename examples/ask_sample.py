@@ -18,6 +18,7 @@ from polymnia.cli.view import open_view
 from polymnia.errors import EndpointError, InputError, PolymniaError
 from polymnia.tasks import FAMILIES, Problem, sample, verify
 
+VISUAL = [family for family in FAMILIES.values() if family.visual]
 SAMPLE_SEED = 1
 """Of the stream of problems; not the one that benchmarks/nano.py measures."""
 
@@ -45,12 +46,14 @@ def main() -> int:
     parser.add_argument("--plain", action="store_true", help="plain lines in place of the live view")
     arguments = parser.parse_args()
 
-    family = list(FAMILIES.values())[arguments.seed % len(FAMILIES)]
+    family = VISUAL[arguments.seed % len(VISUAL)]
     problem = sample(family, tier=0, split="test", seed=SAMPLE_SEED, index=arguments.seed)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    picture = arguments.out / f"sample-{arguments.seed}.png"
-    problem.image.save(picture)
-    print(f"Picture   {picture} ({problem.image.width} x {problem.image.height}, {problem.id})")
+    print(f"Problem   {problem.id}")
+    for place, image in enumerate(problem.images):
+        picture = arguments.out / f"sample-{arguments.seed}-{place}.png"
+        image.save(picture)
+        print(f"Picture   {picture} ({image.width} x {image.height})")
     print(f"Question  {problem.question}")
     reply = asyncio.run(ask(problem, arguments.model, arguments.agents, arguments.plain))
     right = verify(problem, reply)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from agents.endpoint import serving
 from polymnia.cli.main import run
-from polymnia.tasks import FAMILIES
+from polymnia.tasks import FAMILIES, problem_from_id, verify
 
 
 def json_lines(text: str) -> list[dict[str, Any]]:
@@ -41,11 +41,15 @@ def test_samples_come_with_pictures_truth_and_trace_and_score(
     assert [one["id"] for one in problems] == [f"{family}/test/0/5/{index}" for index in range(2)]
     for one in problems:
         assert set(one) == {"id", "family", "tier", "question", "images", "answer", "trace"}
-        assert one["trace"][-1]["content"] == one["answer"]
+        assert verify(problem_from_id(one["id"]), one["trace"][-1]["content"])
         pictures = one["images"] + [path for turn in one["trace"] for path in turn.get("images", [])]
         for path in pictures:
             assert Path(path).is_absolute()
             Image.open(path).verify()
+    folder = Path(out)
+    assert json_lines((folder / "problems.jsonl").read_text(encoding="utf-8")) == problems
+    page = (folder / "sheet.html").read_text(encoding="utf-8")
+    assert all(one["id"] in page and f'src="{Path(path).name}"' in page for one in problems for path in one["images"])
     assert run(command) == 0
     assert json_lines(capsys.readouterr().out) == problems
 

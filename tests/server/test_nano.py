@@ -19,7 +19,7 @@ def served() -> Iterator[Served]:
 
 
 def ask(served: Served, problem: Problem, model: str, **fields: Any) -> Any:
-    picture = {"type": "image_url", "image_url": {"url": to_data_url(problem.image)}}
+    picture = {"type": "image_url", "image_url": {"url": to_data_url(problem.images[0])}}
     messages: Any = [{"role": "user", "content": [picture, {"type": "text", "text": problem.question}]}]
     return served.client.chat.completions.create(model=model, messages=messages, seed=1, **fields)
 

@@ -42,7 +42,7 @@ def list_families(json: Json = False, debug: Debug = False) -> int:
 @app.command()
 def sample(
     family: Annotated[str, typer.Option(help="One of those that `polymnia tasks list` names.")],
-    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for the pictures; made if it is not there.")],
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for what is made; made if it is not there.")],
     tier: Annotated[int, typer.Option(help="Difficulty, from 0 up.")] = 0,
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
     n: Annotated[int, typer.Option("--n", help="How many.")] = 1,
@@ -50,7 +50,8 @@ def sample(
     json: Json = False,
     debug: Debug = False,
 ) -> int:
-    """Draw problems: pictures go to a folder, questions and answers to the screen."""
+    """Draw problems: pictures, problems.jsonl and a contact sheet (sheet.html) go to a folder."""
+    from polymnia.cli.sheet import sheet
     from polymnia.tasks import family_named
     from polymnia.tasks import sample as draw
 
@@ -58,26 +59,14 @@ def sample(
         raise InputError(f"--n {n} asks for nothing: give a number from 1 up")
     chosen = family_named(family)
     _make_folder(out)
+    problems = []
     for index in range(n):
-        problem = draw(chosen, tier=tier, split=split, seed=seed, index=index)
-        name = problem.id.replace("/", "-")
-        path = _save(problem.image, out, f"{name}.png")
-        if json:
-            print_json(
-                {
-                    "id": problem.id,
-                    "family": problem.family,
-                    "tier": problem.tier,
-                    "question": problem.question,
-                    "images": [path],
-                    "answer": problem.answer,
-                    "trace": _trace(problem, out, name),
-                }
-            )
-        else:
-            print_text(
-                f"{problem.id}\n  picture   {path}\n  question  {problem.question}\n  answer    {problem.answer}"
-            )
+        problems.append(_plain_problem(draw(chosen, tier=tier, split=split, seed=seed, index=index), out))
+        _show(problems[-1], json)
+    _write(out / "problems.jsonl", "".join(json_format.dumps(one) + "\n" for one in problems))
+    _write(out / "sheet.html", sheet(problems, f"{family}, tier {tier}, {split} split"))
+    if not json:
+        print_text(f"contact sheet: {(out / 'sheet.html').resolve()}")
     return 0
 
 
@@ -101,13 +90,36 @@ def score(
     return 0
 
 
+def _plain_problem(problem: "Problem", out: Path) -> dict[str, Any]:
+    """The problem as JSON, its pictures saved in the folder."""
+    name = problem.id.replace("/", "-").replace(":", "-")
+    return {
+        "id": problem.id,
+        "family": problem.family.name,
+        "tier": problem.tier,
+        "question": problem.question,
+        "images": [_save(image, out, f"{name}-{place}.png") for place, image in enumerate(problem.images)],
+        "answer": problem.answer,
+        "trace": _trace(problem, out, name),
+    }
+
+
+def _show(problem: dict[str, Any], json: bool) -> None:
+    if json:
+        print_json(problem)
+        return
+    lines = [problem["id"], *(f"  picture   {path}" for path in problem["images"])]
+    lines += [f"  question  {problem['question']}", f"  answer    {problem['answer']}"]
+    print_text("\n".join(lines))
+
+
 def _trace(problem: "Problem", out: Path, name: str) -> list[dict[str, Any]]:
     """What an assistant that solves the problem would write, its tools' pictures saved beside the problem's."""
-    from polymnia.tasks import FAMILIES, Style
+    from polymnia.tasks import Style
 
-    solve = FAMILIES[problem.family].solve
-    trace = solve(problem.scene, problem.query, problem.image, Style(), random.Random(problem.id))
-    return [_plain(one, out, f"{name}-{position}") for position, one in enumerate(trace.messages)]
+    style = Style(images_before=len(problem.images))
+    trace = problem.solve(style, random.Random(problem.id))
+    return [_plain(one, out, f"{name}-step{position}") for position, one in enumerate(trace.messages)]
 
 
 def _plain(one: "Message", out: Path, name: str) -> dict[str, Any]:
@@ -135,6 +147,13 @@ def _save(image: "Image.Image", folder: Path, name: str) -> str:
     except OSError as error:
         raise InputError(f"{path} cannot be written ({error.strerror}): name another folder with --out") from None
     return str(path)
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({error.strerror}): name another folder with --out") from None
 
 
 def _lines(path: Path | None) -> Iterator[dict[str, Any]]:

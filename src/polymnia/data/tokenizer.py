@@ -32,14 +32,16 @@ IMAGE_END = "<|image_end|>"
 SPECIAL_TOKENS = (BEGIN_OF_TEXT, END_OF_TEXT, PAD, START, MESSAGE, EOM, EOT, IMAGE_START, PATCH, IMAGE_END)
 
 CELLS = tuple(f"{column}{row}" for column in "abcdefgh" for row in range(1, 9))
+TOOLS = ("crop", "mark", "measure", "rotate", "python")
+"""Whose markup is single tokens; any other tool's is written out."""
 MARKUP = (
     "<atem:function_calls>\n",
     "</atem:function_calls>",
-    *(f'<atem:invoke name="{tool}">\n' for tool in ("crop", "python")),
-    *(f'<atem:parameter name="{name}">' for name in ("image", "x0", "y0", "x1", "y1", "code")),
+    *(f'<atem:invoke name="{tool}">\n' for tool in TOOLS),
+    *(f'<atem:parameter name="{name}">' for name in ("image", "x0", "y0", "x1", "y1", "label", "degrees", "code")),
     "</atem:parameter>\n",
     "</atem:invoke>\n",
-    *(f'<tool_output name="{tool}">\n' for tool in ("crop", "python")),
+    *(f'<tool_output name="{tool}">\n' for tool in TOOLS),
     "</tool_output>",
 )
 

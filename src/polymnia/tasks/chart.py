@@ -92,7 +92,7 @@ def _axis(sheet: draw.Sheet, scene: ChartScene) -> None:
         if mark % half == 0:
             number = str(mark * scene.unit)
             if scene.lying:
-                sheet.text(min(x0, sheet.width - 9), len(scene.names) * CELL + CELL / 2, number, 13)
+                sheet.text(min(x0, sheet.width - 1 - 4 * len(number)), len(scene.names) * CELL + CELL / 2, number, 13)
             else:
                 sheet.text(CELL * 0.5, min(max(y0, 8), PLOT - 6), number, 13)
 

@@ -38,6 +38,7 @@ _FONTS: tuple[tuple[str, str] | None, ...] = (
     ("font_caladea", "Caladea-Bold.ttf"),
     ("font_fredoka_one", "FredokaOne-Regular.ttf"),
 )
+_GRAIN_TILE = 256
 SCALE = 2
 """Sheets are drawn this much larger and reduced, for smooth edges."""
 
@@ -160,10 +161,7 @@ class Sheet:
         if look.blur:
             image = image.filter(ImageFilter.GaussianBlur(look.blur))
         if look.noise:
-            grain = np.random.Generator(np.random.PCG64(rng.getrandbits(64)))
-            pixels = np.asarray(image).astype(np.int16)
-            pixels += grain.integers(-look.noise, look.noise + 1, pixels.shape, dtype=np.int16)
-            image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+            image = _grainy(image, look.noise, rng)
         return image
 
     def _scaled(self, points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -180,6 +178,17 @@ def font(index: int, size: int) -> ImageFont.FreeTypeFont:
         return loaded
     package, file = chosen
     return ImageFont.truetype(str(importlib.resources.files(package) / "files" / file), size)
+
+
+def _grainy(image: Image.Image, most: int, rng: random.Random) -> Image.Image:
+    """Each channel changed by up to `most`; one tile of grain serves all of a large picture."""
+    grain = np.random.Generator(np.random.PCG64(rng.getrandbits(64)))
+    pixels = np.asarray(image).astype(np.int16)  # (height, width, channel)
+    height, width = (min(side, _GRAIN_TILE) for side in pixels.shape[:2])
+    tile = grain.integers(-most, most + 1, (height, width, 3), dtype=np.int16)
+    repeats = (-(-pixels.shape[0] // height), -(-pixels.shape[1] // width), 1)
+    pixels += np.tile(tile, repeats)[: pixels.shape[0], : pixels.shape[1]]
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
 
 def _corners(kind: str, x: float, y: float, half: float, turn: float) -> list[tuple[float, float]]:

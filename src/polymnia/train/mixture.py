@@ -1,33 +1,37 @@
-"""The stream that nano learns from: conversations about task pictures, made on the spot from a seed.
+"""The stream that nano learns from: conversations about task problems, made on the spot from a seed.
 
 Example `index` is a pure function of (mixture, index), so the stream needs no storage, no order file, and
 resumes anywhere. Each example trains one turn: the last of a conversation that may hold earlier questions
-about the same picture, or about another one. The same pictures appear with tools, with fewer tools and
-without any, so that a comparison without tools is fair.
+about the same pictures, or about other ones. The same problems appear with all tools, with fewer and without
+any, so that a comparison without tools is fair; some questions lie outside all families.
 """
 
 import functools
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from polymnia.data.chat import Effort, Message, ToolSpec, message
 from polymnia.data.images import ImageProcessor
 from polymnia.data.strategies import STRATEGIES
 from polymnia.data.template import encode_conversation
 from polymnia.data.tokenizer import Tokenizer
-from polymnia.tasks import FAMILIES, Family, Problem, Style, sample
-from polymnia.tasks.labels import token_labels
-from polymnia.tools import crop, python
+from polymnia.tasks import FAMILIES, Family, Problem, Style, View, follow_up, sample
+from polymnia.tasks.labels import IGNORE, token_labels
+from polymnia.tasks.offtopic import off_topic
+from polymnia.tools import default_tools
 from polymnia.train.packing import Example
 
 _T = TypeVar("_T")
 NO_PICTURE = "I see no picture. Please add one."
 PLACE_COLUMNS = 8
 """The second auxiliary label is the token's place: row * PLACE_COLUMNS + column."""
+
+ALL = ("crop", "mark", "measure", "rotate", "python")
 
 
 @dataclass(frozen=True)
@@ -36,24 +40,25 @@ class Mixture:
 
     seed: int
     families: dict[str, float]
-    tiers: dict[str, tuple[float, ...]]
-    """Weight of each tier, by family."""
+    tiers: tuple[float, ...] = (0.4, 0.22, 0.16, 0.12, 0.06, 0.04)
+    """Weight of each tier."""
     easy_until: int = 0
     """Examples at the start of the stream during which most problems are of tiers 0 and 1."""
-    whole_until: int = 0
-    """Examples at the start whose traces count in the head, before they leave that to Python."""
     efforts: dict[Effort, float] = field(
-        default_factory=lambda: {"minimal": 0.12, "low": 0.04, "medium": 0.7, "high": 0.1, "xhigh": 0.04}
+        default_factory=lambda: {"minimal": 0.1, "low": 0.04, "medium": 0.72, "high": 0.1, "xhigh": 0.04}
     )
     tools: dict[tuple[str, ...], float] = field(
-        default_factory=lambda: {("crop", "python"): 0.74, (): 0.14, ("crop",): 0.06, ("python",): 0.06}
+        default_factory=lambda: {ALL: 0.74, (): 0.09, ("python",): 0.1, ALL[:4]: 0.03, ("crop", "python"): 0.04}
     )
     strategies: tuple[float, ...] = (0.49, 0.17, 0.17, 0.17)
-    follow_up: float = 0.22
-    """Share of conversations with an earlier question about the same picture."""
-    second_picture: float = 0.12
-    """Share of conversations with an earlier question about another picture."""
+    follow_up: float = 0.2
+    """Share of conversations with an earlier question about the same problem."""
+    second_problem: float = 0.1
+    """Share of conversations with an earlier question about another problem."""
+    whole_turn: float = 0.25
+    """Share of the earlier turns that keep their tool calls and pictures, as a served conversation does."""
     no_picture: float = 0.01
+    off_topic: float = 0.04
     max_image_tokens: int = 36
 
 
@@ -67,44 +72,85 @@ class Conversation:
     tools: tuple[ToolSpec, ...]
     effort: Effort
     family: str
-    views: list[tuple[Problem, tuple[int, int, int, int]]]
-    """For each picture, in order of appearance: its problem and the part of the scene that it shows."""
-
-
-TOOLS = {one.spec.name: one.spec for one in (crop, python)}
+    views: list[tuple[Problem, View | None]]
+    """For each picture, in order of appearance: its problem and the part of it that it shows, None = no plain part."""
 
 
 def make_conversation(mixture: Mixture, index: int) -> Conversation:
     rng = random.Random(f"mixture/{mixture.seed}/{index}")
-    family = FAMILIES[_pick(rng, mixture.families)]
-    effort = _pick(rng, mixture.efforts)
-    tools = _pick(rng, mixture.tools)
+    effort, tools = _pick(rng, mixture.efforts), _pick(rng, mixture.tools)
     strategy = rng.choices(range(len(STRATEGIES)), mixture.strategies)[0] if effort != "minimal" else 0
-    problem = _problem(mixture, family, rng, index)
-    messages = [message("system", STRATEGIES[strategy])] if strategy else []
-    specs = tuple(TOOLS[name] for name in tools)
-    if rng.random() < mixture.no_picture:
-        messages += [message("user", problem.question), message("assistant", NO_PICTURE)]
-        return Conversation(messages, len(messages) - 1, specs, effort, "no picture", [])
-    views: list[tuple[Problem, tuple[int, int, int, int]]] = []
-    shape = rng.random()
-    if shape < mixture.second_picture:
-        other = _problem(mixture, FAMILIES[_pick(rng, mixture.families)], rng, index)
-        messages += [*other.messages(), message("assistant", other.answer)]
-        views.append((other, (0, 0, *other.image.size)))
-    query = problem.query
-    first = message("user", problem.image, query.text)
-    views.append((problem, (0, 0, *problem.image.size)))
-    if mixture.second_picture <= shape < mixture.second_picture + mixture.follow_up:
-        messages += [first, message("assistant", query.answer)]
-        query = family.ask(problem.scene, rng, query)
-        first = message("user", query.text)
-    messages.append(first)
-    whole = index < mixture.whole_until
-    style = Style(strategy, frozenset(tools), effort != "minimal", image=len(views), whole=whole)
-    trace = family.solve(problem.scene, query, problem.image, style, rng)
-    views += [(problem, box) for box in trace.boxes]
-    return Conversation([*messages, *trace.messages], len(messages), specs, effort, family.name, views)
+    specs = tuple(one for one in default_tools().specs if one.name in tools)
+    problem = _problem(mixture, rng, index)
+    chat = _Chat([message("system", STRATEGIES[strategy])] if strategy else [])
+    style = Style(strategy, frozenset(tools), effort != "minimal")
+    fate = rng.random()
+    if fate < mixture.off_topic:
+        return _off_topic(chat, problem, specs, effort, rng)
+    if fate < mixture.off_topic + mixture.no_picture and problem.family.visual:
+        chat.messages += [message("user", problem.question), message("assistant", NO_PICTURE)]
+        return Conversation(chat.messages, len(chat.messages) - 1, specs, effort, "no picture", [])
+    if rng.random() < mixture.second_problem:
+        chat.turn(_problem(mixture, rng, index), style, rng, whole=rng.random() < mixture.whole_turn)
+    if rng.random() < mixture.follow_up:
+        first = chat.turn(problem, style, rng, whole=rng.random() < mixture.whole_turn)
+        later = replace(problem, query=follow_up(problem, rng))
+        loss_from = chat.ask(later, style, rng, image=first)
+    else:
+        loss_from = chat.ask(problem, style, rng)
+    return Conversation(chat.messages, loss_from, specs, effort, problem.family.name, chat.views)
+
+
+@dataclass
+class _Chat:
+    """A conversation being written, and what each of its pictures shows."""
+
+    messages: list[Message]
+    views: list[tuple[Problem, View | None]] = field(default_factory=list)
+
+    def turn(self, problem: Problem, style: Style, rng: random.Random, *, whole: bool) -> int:
+        """An earlier question and its answer, with the trace's calls if `whole`; returns its first picture's index."""
+        first = len(self.views) + 1
+        if whole and style.think:
+            self.ask(problem, style, rng)
+        else:
+            self._pictures(problem)
+            self.messages += [*problem.messages(), message("assistant", problem.answer)]
+        return first
+
+    def ask(self, problem: Problem, style: Style, rng: random.Random, image: int | None = None) -> int:
+        """A question and the trace that answers it; returns where the trace begins.
+
+        `image`: where the problem's pictures stand already, for a further question about them.
+        """
+        if image is None:
+            image = len(self.views) + 1
+            self._pictures(problem)
+            self.messages += problem.messages()
+        else:
+            self.messages.append(message("user", problem.question))
+        begin = len(self.messages)
+        trace = problem.solve(replace(style, image=image, images_before=len(self.views)), rng)
+        self.messages += trace.messages
+        self.views += [(problem, view) for view in trace.views]
+        return begin
+
+    def _pictures(self, problem: Problem) -> None:
+        self.views += [(problem, View(at, (0, 0, *one.size))) for at, one in enumerate(problem.images)]
+
+
+def _off_topic(
+    chat: _Chat, problem: Problem, specs: tuple[ToolSpec, ...], effort: Effort, rng: random.Random
+) -> Conversation:
+    """A question that lies outside the families, sometimes with a picture of one or after a real question."""
+    if rng.random() < 0.15:
+        chat.turn(problem, Style(), rng, whole=False)
+    question, reply = off_topic(rng)
+    pictures = problem.images if not chat.views and rng.random() < 0.4 else ()
+    if pictures:
+        chat._pictures(problem)
+    chat.messages += [message("user", *pictures, question), message("assistant", reply)]
+    return Conversation(chat.messages, len(chat.messages) - 1, specs, effort, "off topic", chat.views)
 
 
 def make_example(mixture: Mixture, tokenizer_folder: Path, index: int) -> Example:
@@ -122,12 +168,10 @@ def make_example(mixture: Mixture, tokenizer_folder: Path, index: int) -> Exampl
         image_tokens=image_tokens,
         loss_from=conversation.loss_from,
     )
-    labels = []
-    for (problem, box), (_, rows, columns) in zip(conversation.views, grids, strict=True):
-        token_grid = rows // 2, columns // 2
-        content = token_labels(FAMILIES[problem.family].marks(problem.scene), box, token_grid)
-        places = [row * PLACE_COLUMNS + column for row in range(token_grid[0]) for column in range(token_grid[1])]
-        labels.append(np.stack([content, places], axis=1))
+    labels = [
+        _labels(problem, view, (rows // 2, columns // 2))
+        for (problem, view), (_, rows, columns) in zip(conversation.views, grids, strict=True)
+    ]
     return Example(
         np.asarray(ids, np.int32),
         np.asarray(loss_mask, np.bool_),
@@ -138,8 +182,20 @@ def make_example(mixture: Mixture, tokenizer_folder: Path, index: int) -> Exampl
     )
 
 
-def _problem(mixture: Mixture, family: Family, rng: random.Random, index: int) -> Problem:
-    weights = list(mixture.tiers[family.name])
+def _labels(problem: Problem, view: View | None, grid: tuple[int, int]) -> NDArray[np.int64]:
+    """(tokens, 2): what is centred in each token of the picture, and the token's place."""
+    rows, columns = grid
+    marks = problem.family.marks(problem.scene)
+    content = [IGNORE] * (rows * columns)
+    if view is not None and view.picture < len(marks):
+        content = token_labels(marks[view.picture], view.box, grid)
+    places = [row * PLACE_COLUMNS + column for row in range(rows) for column in range(columns)]
+    return np.stack([np.asarray(content), np.asarray(places)], axis=1)
+
+
+def _problem(mixture: Mixture, rng: random.Random, index: int) -> Problem:
+    family: Family = FAMILIES[_pick(rng, mixture.families)]
+    weights = mixture.tiers
     if index < mixture.easy_until and rng.random() < 0.7:
         weights = weights[:2]
     tier = rng.choices(range(len(weights)), weights)[0]
