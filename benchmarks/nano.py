@@ -2,17 +2,19 @@
 
     python benchmarks/nano.py choose     # validation split: fixes benchmarks/nano_levels.json
     python benchmarks/nano.py            # test split: prints the table, writes benchmarks/results/nano.json
+    python benchmarks/nano.py words      # other wordings, off-topic questions: benchmarks/results/nano_words.json
 
-`choose` decides on the validation split, before the test split is touched: which tiers are called base,
-middle and hard (hard = the first tier that one greedy agent solves in 40 to 80 %), the single agent's best
-strategy and temperature (greedy included) for each of them, the same for `detail` without `crop`, and one
-temperature for the agents of Contemplating. Intervals: Wilson for a rate, paired bootstrap for a
-difference, both 95 %. The guess rate is that of always giving the most frequent answer. A run that ends
-without an answer counts as failed.
+`choose` decides on the validation split, before the test split is touched: which tiers are called base, middle
+and hard (base = 0; middle = the first tier that one greedy agent solves in 40 to 80 %; hard = the next), the
+strategy and temperature of the single agent for each of them, with and without the visual tools alike, and one
+temperature for the agents of Contemplating. Intervals: Wilson for a rate, paired bootstrap for a difference,
+problem-level bootstrap for a mean over families, all 95 %. The guess rate is that of always giving the most
+frequent answer. A run that ends without an answer counts as failed.
 """
 
 import argparse
 import asyncio
+import itertools
 import json
 import math
 import multiprocessing
@@ -22,7 +24,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,19 +34,24 @@ from polymnia.agents.models import open_model
 from polymnia.agents.run import answer
 from polymnia.data.strategies import STRATEGIES
 from polymnia.errors import PolymniaError, RunError
-from polymnia.tasks import FAMILIES, sample, verify
+from polymnia.tasks import FAMILIES, Problem, sample, verify
+from polymnia.tasks.offtopic import declines
 from polymnia.tools import Toolbox, python
 
 HERE = Path(__file__).parent
 LEVELS_FILE = HERE / "nano_levels.json"
 RESULTS_FILE = HERE / "results" / "nano.json"
+WORDS_FILE = HERE / "results" / "nano_words.json"
 LEVELS = ("base", "middle", "hard")
 SCANNED_TIERS = range(8)
-SINGLE_TEMPERATURES = (0.0, 0.3, 0.6, 1.0)
-TEAM_TEMPERATURES = (0.3, 0.6, 1.0)
+SINGLE_TEMPERATURES = (0.0, 0.6)
+TEAM_TEMPERATURES = (0.6, 1.0)
 CHOOSE_SEED, TEST_SEED = 71, 72
+AGENTS = 8
+MODES = ("instant", "blind", "thinking", "contemplating")
 
-Tools = Literal["all", "python", "none"]
+Tools = Literal["all", "blind"]
+"""`blind`: without the visual tools, Python alone."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +65,6 @@ class Cell:
     strategy: int = 0
     """Of a single agent; those of a team cycle through all."""
     tools: Tools = "all"
-    agents: int = 8
 
 
 @dataclass(frozen=True)
@@ -71,16 +77,18 @@ class Outcomes:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="?", choices=("test", "choose"), default="test")
+    parser.add_argument("what", nargs="?", choices=("test", "choose", "words"), default="test")
     parser.add_argument("--model", default="nano", help="nano, or a checkpoint folder")
-    parser.add_argument("--samples", type=int, help="problems a family and tier (test: 500, choose: 120)")
+    parser.add_argument("--samples", type=int, help="problems a family and tier (test: 200, choose: 60)")
     parser.add_argument("--jobs", type=int, default=2, help="processes, one thread each")
-    parser.add_argument("--out", type=Path, default=RESULTS_FILE)
+    parser.add_argument("--out", type=Path, help="where the results go [benchmarks/results/]")
     arguments = parser.parse_args()
     if arguments.what == "choose":
-        choose(arguments.model, arguments.samples or 120, arguments.jobs)
+        choose(arguments.model, arguments.samples or 60, arguments.jobs)
+    elif arguments.what == "words":
+        words(arguments.model, arguments.samples or 50, arguments.out or WORDS_FILE)
     else:
-        test(arguments.model, arguments.samples or 500, arguments.jobs, arguments.out)
+        test(arguments.model, arguments.samples or 200, arguments.jobs, arguments.out or RESULTS_FILE)
 
 
 # --- running
@@ -132,10 +140,10 @@ async def _one(cell: Cell, split: str, seed: int, index: int, model: Any, places
             with_strategy(problem.messages(), STRATEGIES[cell.strategy]),
             model=model,
             mode=cell.mode,
-            agents=cell.agents,
+            agents=AGENTS,
             seed=index,
             temperature=cell.temperature,
-            tools=None if cell.tools == "all" else Toolbox((python,) if cell.tools == "python" else ()),
+            tools=None if cell.tools == "all" else Toolbox((python,)),
         )
         last = await _end(run)
         tokens = last.usage.completion_tokens
@@ -170,29 +178,21 @@ def choose(model: str, samples: int, jobs: int) -> None:
     levels = {
         family: _tiers([scan[Cell(family, tier, "thinking", 0.0)] for tier in SCANNED_TIERS]) for family in FAMILIES
     }
-    places = [(family, tier) for family, tiers in levels.items() for tier in sorted(set(tiers.values()))]
-    plans = rates([Cell(*place, "thinking", 0.0, strategy) for place in places for strategy in range(len(STRATEGIES))])
-    best_plan = {
-        place: max(range(len(STRATEGIES)), key=lambda plan: (plans[Cell(*place, "thinking", 0.0, plan)], -plan))
-        for place in places
-    }
+    places = [(family, tiers[level]) for family, tiers in levels.items() for level in LEVELS]
     single = [
-        Cell(*place, mode, heat, best_plan[place] if mode == "thinking" else 0)
+        Cell(*place, "thinking", heat, strategy, tools)
         for place in places
-        for mode in ("instant", "thinking")
+        for tools in ("all", "blind")
+        for strategy in range(len(STRATEGIES))
         for heat in SINGLE_TEMPERATURES
     ]
-    blind = [
-        Cell(*place, "thinking", heat, tools=tools)
-        for place in places
-        if place[0] == "detail"
-        for tools in ("python", "none")
-        for heat in SINGLE_TEMPERATURES
-    ]
+    instant = [Cell(*place, "instant", heat) for place in places for heat in SINGLE_TEMPERATURES]
     team = [
-        Cell(family, levels[family]["hard"], "contemplating", heat) for family in FAMILIES for heat in TEAM_TEMPERATURES
+        Cell(family, levels[family]["middle"], "contemplating", heat)
+        for family in FAMILIES
+        for heat in TEAM_TEMPERATURES
     ]
-    tried = rates([*single, *blind, *team])
+    tried = rates([*single, *instant, *team])
     means = {
         heat: statistics.mean(tried[cell] for cell in team if cell.temperature == heat) for heat in TEAM_TEMPERATURES
     }
@@ -202,21 +202,21 @@ def choose(model: str, samples: int, jobs: int) -> None:
         "samples": samples,
         "weights": open_model(model).fingerprint,
         "levels": levels,
-        "instant": _best(tried, [cell for cell in single if cell.mode == "instant"]),
-        "thinking": _best(tried, [cell for cell in single if cell.mode == "thinking"]),
-        "without_crop": _best(tried, blind),
+        "instant": _best(tried, instant),
+        "thinking": _best(tried, [cell for cell in single if cell.tools == "all"]),
+        "blind": _best(tried, [cell for cell in single if cell.tools == "blind"]),
         "team_temperature": max(means, key=lambda heat: means[heat]),
-        "tried": [{**asdict(cell), "pass_rate": rate} for cell, rate in {**scan, **plans, **tried}.items()],
+        "tried": [{**asdict(cell), "pass_rate": rate} for cell, rate in {**scan, **tried}.items()],
     }
     LEVELS_FILE.write_text(json.dumps(record, indent=1) + "\n")
     print(f"wrote {LEVELS_FILE}: levels {levels}, team temperature {record['team_temperature']}")
 
 
 def _tiers(by_tier: list[float]) -> dict[str, int]:
-    """base = 0; hard = the first tier solved in 40 to 80 %, or the one nearest to 60 %; middle = the one between."""
+    """base = 0; middle = the first tier from 1 on solved in 40 to 80 %, or the one nearest to 60 %; hard = the next."""
     fitting = [tier for tier in SCANNED_TIERS if tier and 0.4 <= by_tier[tier] <= 0.8]
-    hard = fitting[0] if fitting else min(SCANNED_TIERS[1:], key=lambda tier: abs(by_tier[tier] - 0.6))
-    return {"base": 0, "middle": max(hard - 1, 0), "hard": hard}
+    middle = fitting[0] if fitting else min(SCANNED_TIERS[1:], key=lambda tier: abs(by_tier[tier] - 0.6))
+    return {"base": 0, "middle": middle, "hard": middle + 1}
 
 
 def _best(tried: dict[Cell, float], cells: list[Cell]) -> dict[str, dict[str, Any]]:
@@ -239,9 +239,7 @@ def test(model: str, samples: int, jobs: int, out: Path) -> None:
         sys.exit(
             f"{LEVELS_FILE} was chosen for weights {chosen['weights'][:12]}, not {weights[:12]}: run `choose` again"
         )
-    places = [
-        (family, level) for family, tiers in chosen["levels"].items() for level in LEVELS if _distinct(tiers, level)
-    ]
+    places = [(family, level) for level in LEVELS for family in chosen["levels"]]
     cells = [cell for place in places for cell in _cells(chosen, *place).values()]
     found = measure(list(dict.fromkeys(cells)), "test", TEST_SEED, samples, model, jobs)
     rows = [_row(chosen, *place, found) for place in places]
@@ -258,17 +256,10 @@ def test(model: str, samples: int, jobs: int, out: Path) -> None:
     print(table(rows, samples))
 
 
-def _distinct(tiers: dict[str, int], level: str) -> bool:
-    return level != "middle" or tiers["middle"] not in (tiers["base"], tiers["hard"])
-
-
 def _cells(chosen: dict[str, Any], family: str, level: str) -> dict[str, Cell]:
     tier = chosen["levels"][family][level]
-    cells = {mode: Cell(**chosen[mode][f"{family}/{tier}"]) for mode in ("instant", "thinking")}
-    cells["contemplating"] = Cell(family, tier, "contemplating", chosen["team_temperature"])
-    if family == "detail":
-        cells["without_crop"] = Cell(**chosen["without_crop"][f"{family}/{tier}"])
-    return cells
+    cells = {mode: Cell(**chosen[mode][f"{family}/{tier}"]) for mode in ("instant", "blind", "thinking")}
+    return cells | {"contemplating": Cell(family, tier, "contemplating", chosen["team_temperature"])}
 
 
 def _row(chosen: dict[str, Any], family: str, level: str, found: dict[Cell, Outcomes]) -> dict[str, Any]:
@@ -288,9 +279,109 @@ def _row(chosen: dict[str, Any], family: str, level: str, found: dict[Cell, Outc
             "tokens": statistics.mean(one.tokens),
             "critical_path_tokens": statistics.mean(one.critical_path),
         }
-    thinking, team = found[cells["thinking"]], found[cells["contemplating"]]
-    row["gain"] = {"points": 100 * (_rate(team.passed) - _rate(thinking.passed)), "interval": paired(thinking, team)}
+    thinking = found[cells["thinking"]]
+    for name, before, after in (
+        ("tools_gain", found[cells["blind"]], thinking),
+        ("gain", thinking, found[cells["contemplating"]]),
+    ):
+        row[name] = {"points": 100 * (_rate(after.passed) - _rate(before.passed)), "interval": paired(before, after)}
     return row
+
+
+def _means(rows: list[dict[str, Any]], samples: int) -> dict[str, dict[str, Any]]:
+    """Means over families, by level, and of what the visual tools add where the pictures hold detail."""
+    means: dict[str, dict[str, Any]] = {}
+    for level in LEVELS:
+        here = [row for row in rows if row["level"] == level]
+        means[level] = {mode: _mean([row[mode]["rate"] for row in here], samples) for mode in MODES}
+        means[level]["gain"] = _mean_points([row["gain"] for row in here])
+    detail = [row for row in rows if row["level"] == "base" and FAMILIES[row["family"]].zoom]
+    means["tools"] = {"families": [row["family"] for row in detail], **_mean_points([r["tools_gain"] for r in detail])}
+    return means
+
+
+def _mean(rates: list[float], samples: int) -> dict[str, Any]:
+    """The mean over families and its interval over problems drawn anew (normal, families independent)."""
+    mean = statistics.mean(rates)
+    error = math.sqrt(sum(rate * (1 - rate) / samples for rate in rates)) / len(rates)
+    return {"rate": mean, "interval": (mean - 1.96 * error, mean + 1.96 * error)}
+
+
+def _mean_points(gains: list[dict[str, Any]]) -> dict[str, Any]:
+    """The mean of differences in points; each family's interval taken as normal."""
+    mean = statistics.mean(gain["points"] for gain in gains)
+    errors = [(gain["interval"][1] - gain["interval"][0]) / 3.92 for gain in gains]
+    error = math.sqrt(sum(error * error for error in errors)) / len(errors)
+    return {"points": mean, "interval": (mean - 1.96 * error, mean + 1.96 * error)}
+
+
+# --- other words, and what lies outside
+
+
+def words(model: str, samples: int, out: Path) -> None:
+    """Base problems asked in hand-written words that training never saw, and questions outside all families."""
+    record = asyncio.run(_words(model, samples))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(record, indent=1) + "\n")
+    for name in ("templates", "hand_written", "off_topic_declined", "own_declined"):
+        one = record[name]
+        print(f"{name:20} {one['passed']:5} of {one['asked']:5}  {_percent(one)} %")
+    print(f"loss in other words: {record['loss']['points']:.1f} points, {record['loss']['interval']}")
+
+
+async def _words(model_name: str, samples: int) -> dict[str, Any]:
+    model, places = open_model(model_name), asyncio.Semaphore(32)
+    other: dict[str, dict[str, list[str]]] = json.loads((HERE / "wordings.json").read_text())
+
+    async def ask(problem: Problem) -> tuple[bool, str]:
+        async with places:
+            last = await _end(answer(problem.messages(), model=model, mode="thinking", seed=0, temperature=0.0))
+        said = last.answer if isinstance(last, RunFinished) else ""
+        return verify(problem, said), said
+
+    plain = [
+        sample(family, tier=0, split="test", seed=TEST_SEED, index=index)
+        for family in FAMILIES.values()
+        for index in range(samples)
+    ]
+    reworded = [replace(one, query=replace(one.query, text=_reworded(one, other, at))) for at, one in enumerate(plain)]
+    before = await asyncio.gather(*(ask(one) for one in plain))
+    after = await asyncio.gather(*(ask(one) for one in reworded))
+    outside: list[dict[str, Any]] = json.loads((HERE / "offtopic.json").read_text())
+    strange = [
+        replace(one, images=one.images if entry["picture"] else (), query=replace(one.query, text=entry["question"]))
+        for entry, one in zip(outside, itertools.cycle(one for one in plain if one.images), strict=False)
+    ]
+    said = [text for _, text in await asyncio.gather(*(ask(one) for one in strange))]
+    pairs = [Outcomes([right for right, _ in rows], [text for _, text in rows], [], []) for rows in (before, after)]
+    return {
+        "weights": model.fingerprint,
+        "samples": samples,
+        "templates": _counted(pairs[0].passed),
+        "hand_written": _counted(pairs[1].passed),
+        "by_family": {
+            name: [_rate(one.passed[at * samples : (at + 1) * samples]) for one in pairs]
+            for at, name in enumerate(FAMILIES)
+        },
+        "loss": {"points": 100 * (_rate(pairs[0].passed) - _rate(pairs[1].passed)), "interval": paired(pairs[0], pairs[1])},
+        "off_topic_declined": _counted([declines(text) for text in said]),
+        "own_declined": _counted([declines(text) for text in pairs[0].answers + pairs[1].answers]),
+        "off_topic_answers": [{**entry, "answer": text} for entry, text in zip(outside, said, strict=True)],
+    }
+
+
+def _reworded(problem: Problem, other: dict[str, dict[str, list[str]]], at: int) -> str:
+    ways = other[problem.family.name][problem.query.kind]
+    return ways[at % len(ways)].format(**problem.query.slots)
+
+
+def _counted(passed: list[bool]) -> dict[str, Any]:
+    return {
+        "passed": sum(passed),
+        "asked": len(passed),
+        "rate": _rate(passed),
+        "interval": wilson(sum(passed), len(passed)),
+    }
 
 
 # --- statistics and the table
@@ -320,17 +411,32 @@ def table(rows: list[dict[str, Any]], samples: int) -> str:
     lines = [
         f"Pass rates in % on {samples} test problems a row, free-running, tools executed; 95 % intervals.",
         "",
-        "| family | level (tier) | guess | instant | thinking | contemplating, 8 agents | gain | without `crop` |",
+        "| family | level (tier) | guess | instant | thinking, no visual tools | thinking | contemplating, 8 agents |"
+        " gain |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        low, high = row["gain"]["interval"]
         cells = [row["family"], f"{row['level']} ({row['tier']})", f"{100 * row['guess']:.0f}"]
-        cells += [_percent(row[mode]) for mode in ("instant", "thinking", "contemplating")]
-        cells += [f"{row['gain']['points']:+.1f} ({low:+.1f} to {high:+.1f})"]
-        cells += [_percent(row["without_crop"]) if "without_crop" in row else "-"]
-        lines.append("| " + " | ".join(cells) + " |")
+        lines.append(_line([*cells, *(_percent(row[mode]) for mode in MODES), _points(row["gain"])]))
+    means = _means(rows, samples)
+    for level in LEVELS:
+        cells = [f"**mean, {level}**", "", "", *(_percent(means[level][mode]) for mode in MODES)]
+        lines.append(_line([*cells, _points(means[level]["gain"])]))
+    tools = means["tools"]
+    lines += [
+        "",
+        f"Visual tools add {_points(tools)} points on base tiers with detail: {', '.join(tools['families'])}.",
+    ]
     return "\n".join(lines)
+
+
+def _line(cells: list[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _points(gain: dict[str, Any]) -> str:
+    low, high = gain["interval"]
+    return f"{gain['points']:+.1f} ({low:+.1f} to {high:+.1f})"
 
 
 def _percent(entry: dict[str, Any]) -> str:

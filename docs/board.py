@@ -50,7 +50,7 @@ def crops(happened: list[Event]) -> list[tuple[int, dict[str, float]]]:
 def drawing(problem: Problem, happened: list[Event], board: str) -> str:
     """The picture with the agents' crops on the left, the final board on the right."""
     left = GAP
-    parts = [f'<image href="{to_data_url(problem.image)}" x="{left}" y="86" width="{SIDE}" height="{SIDE}"/>']
+    parts = [f'<image href="{to_data_url(problem.images[0])}" x="{left}" y="86" width="{SIDE}" height="{SIDE}"/>']
     scale = SIDE / 1000
     for agent, box in crops(happened):
         x, y = left + box["x0"] * scale, 86 + box["y0"] * scale
