@@ -3,6 +3,7 @@
 from polymnia.errors import InputError
 from polymnia.tasks.base import SPLITS, Family, Problem, Query, Style, Trace, View, follow_up, sample, verify
 from polymnia.tasks.chart import CHART
+from polymnia.tasks.clock import CLOCK
 from polymnia.tasks.count import COUNT
 from polymnia.tasks.detail import DETAIL
 
@@ -12,6 +13,7 @@ FAMILIES: dict[str, Family] = {
         COUNT,
         CHART,
         DETAIL,
+        CLOCK,
     )
 }
 
