@@ -6,6 +6,7 @@ from polymnia.tasks.chart import CHART
 from polymnia.tasks.clock import CLOCK
 from polymnia.tasks.count import COUNT
 from polymnia.tasks.detail import DETAIL
+from polymnia.tasks.relation import RELATION
 
 FAMILIES: dict[str, Family] = {
     family.name: family
@@ -14,6 +15,7 @@ FAMILIES: dict[str, Family] = {
         CHART,
         DETAIL,
         CLOCK,
+        RELATION,
     )
 }
 
