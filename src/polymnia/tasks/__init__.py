@@ -7,6 +7,7 @@ from polymnia.tasks.clock import CLOCK
 from polymnia.tasks.count import COUNT
 from polymnia.tasks.detail import DETAIL
 from polymnia.tasks.relation import RELATION
+from polymnia.tasks.line import LINE
 
 FAMILIES: dict[str, Family] = {
     family.name: family
@@ -16,6 +17,7 @@ FAMILIES: dict[str, Family] = {
         DETAIL,
         CLOCK,
         RELATION,
+        LINE,
     )
 }
 
