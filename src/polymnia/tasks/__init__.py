@@ -1,10 +1,12 @@
 """Procedural task families with exact verifiers and programmatic traces. Start at `tasks.base`."""
 
 from polymnia.errors import InputError
+from polymnia.tasks.arithmetic import ARITHMETIC
 from polymnia.tasks.base import SPLITS, Family, Problem, Query, Style, Trace, View, follow_up, sample, verify
 from polymnia.tasks.chart import CHART
 from polymnia.tasks.clock import CLOCK
 from polymnia.tasks.count import COUNT
+from polymnia.tasks.countdown import COUNTDOWN
 from polymnia.tasks.detail import DETAIL
 from polymnia.tasks.relation import RELATION
 from polymnia.tasks.line import LINE
@@ -18,6 +20,8 @@ FAMILIES: dict[str, Family] = {
         CLOCK,
         RELATION,
         LINE,
+        ARITHMETIC,
+        COUNTDOWN,
     )
 }
 
