@@ -9,7 +9,9 @@ from polymnia.tasks.count import COUNT
 from polymnia.tasks.countdown import COUNTDOWN
 from polymnia.tasks.detail import DETAIL
 from polymnia.tasks.relation import RELATION
+from polymnia.tasks.gauge import GAUGE
 from polymnia.tasks.line import LINE
+from polymnia.tasks.pie import PIE
 
 FAMILIES: dict[str, Family] = {
     family.name: family
@@ -22,6 +24,8 @@ FAMILIES: dict[str, Family] = {
         LINE,
         ARITHMETIC,
         COUNTDOWN,
+        PIE,
+        GAUGE,
     )
 }
 

@@ -18,10 +18,10 @@ from polymnia.tasks.trace import answer, crop_call, python_call, thousandths
 
 Op = Literal[
     "read", "sum", "difference", "apart", "total", "spread", "top", "bottom", "highest", "lowest", "above", "below",
-    "over",
+    "over", "rest",
 ]  # fmt: skip
 """`apart`: the absolute difference. `top`, `bottom`: a value; `highest`, `lowest`: whose it is. `above`, `below`: how
-many are beyond the limit. `over`: of pairs, in how many the first is larger."""
+many are beyond the limit. `over`: of pairs, in how many the first is larger. `rest`: what is missing to 100."""
 WHOLE = frozenset({"total", "spread", "top", "bottom", "highest", "lowest", "above", "below", "over"})
 """Operations on all values in question: they are listed rather than looked up."""
 NAMING = frozenset({"highest", "lowest"})
@@ -45,6 +45,8 @@ class Seen:
     value: int
     name_at: Cell
     value_at: Cell
+    note: str = ""
+    """What leads from the name to the value: the colour of a legend's entry."""
 
 
 class Task(NamedTuple):
@@ -67,18 +69,20 @@ def compose(
     rng: random.Random,
     slots: Mapping[str, str] = {},
 ) -> Query | None:
-    """A query about these names' values; None where it has no single answer (two are highest) or is empty.
+    """A query about these names' values; None where it has no single answer (two are highest) or none is more.
 
     The slots `a`, `b` (names) and `k` (a limit) are filled here; a difference is taken from the larger value.
     """
     names, limit = list(names), 0
-    if op == "difference" and values[names[0]] < values[names[1]]:
-        names.reverse()
+    if op == "difference":
+        names.sort(key=lambda name: -values[name])
     numbers = [values[name] for name in names]
     if op in ("above", "below"):
         if len(set(numbers)) < 2:
             return None
         limit = rng.choice(sorted(set(numbers))[:-1] if op == "above" else sorted(set(numbers))[1:])
+    if op == "difference" and numbers[0] == numbers[1]:
+        return None
     if op in NAMING and numbers.count(max(numbers) if op == "highest" else min(numbers)) > 1:
         return None
     filled = {**dict(zip("ab", names, strict=False)), "k": str(limit), **slots}
@@ -99,6 +103,8 @@ def _number(op: Op, numbers: Sequence[int], limit: int) -> int:
         return sum(numbers)
     if op in ("difference", "apart"):
         return abs(numbers[0] - numbers[1])
+    if op == "rest":
+        return 100 - numbers[0]
     if op == "spread":
         return max(numbers) - min(numbers)
     if op in ("top", "bottom"):
@@ -122,6 +128,8 @@ def expression(task: Task, read: Sequence[tuple[str, str]]) -> str:
             return f"{terms[0]}-{terms[1] if terms[1].isdigit() else f'({terms[1]})'}"
         case "apart":
             return f"abs({terms[0]}-{terms[1] if terms[1].isdigit() else f'({terms[1]})'})"
+        case "rest":
+            return f"100-{terms[0]}"
         case "spread":
             return f"v=[{listed}]\nmax(v)-min(v)"
         case "top" | "bottom":
@@ -141,14 +149,19 @@ def by_hand(task: Task, read: Sequence[tuple[str, str, int]]) -> str:
     names, numbers = [name for name, _, _ in read], [value for _, _, value in read]
     match task.op:
         case "sum" | "total" | "read":
-            lines += [f"{so_far}+{n}={so_far + n}" for so_far, n in zip(_running(numbers), numbers[1:], strict=False)]
+            lines += [
+                f"{so_far}+{_bracketed(n)}={so_far + n}"
+                for so_far, n in zip(_running(numbers), numbers[1:], strict=False)
+            ]
         case "difference" | "apart":
             larger, smaller = max(numbers), min(numbers)
-            lines.append(f"{larger}-{smaller}={larger - smaller}")
+            lines.append(f"{larger}-{_bracketed(smaller)}={larger - smaller}")
+        case "rest":
+            lines.append(f"100-{numbers[0]}={100 - numbers[0]}")
         case "spread":
             lines += [
                 f"largest {max(numbers)}, smallest {min(numbers)}",
-                f"{max(numbers)}-{min(numbers)}={_spread(numbers)}",
+                f"{max(numbers)}-{_bracketed(min(numbers))}={_spread(numbers)}",
             ]
         case "top" | "bottom" | "highest" | "lowest":
             best = max if task.op in ("top", "highest") else min
@@ -170,6 +183,10 @@ def by_hand(task: Task, read: Sequence[tuple[str, str, int]]) -> str:
 
 def _pairs(items: Sequence[T]) -> list[tuple[T, T]]:
     return list(zip(items[::2], items[1::2], strict=True))
+
+
+def _bracketed(number: int) -> str:
+    return str(number) if number >= 0 else f"({number})"
 
 
 def _running(numbers: Sequence[int]) -> list[int]:
@@ -225,7 +242,7 @@ def solve(
     """Reads what the query needs and computes.
 
     `seen` is everything, in reading order; `said` opens the reasoning; `phrase` is how one value that was looked up is
-    told: {n}, the name, its cell {c}, the value's cell {p} and the value {v}.
+    told: {n}, the name, its cell {c}, its note {k}, the value's cell {p} and the value {v}.
     """
     if not style.think:
         return Trace((answer(query.answer),))
@@ -238,6 +255,8 @@ def solve(
     views: list[View | None] = []
     if "crop" in style.tools and len(parts) > 1 and (large or style.strategy == 3):
         messages, views, said = _by_parts(wanted, images, style, parts, said, "" if whole else phrase)
+        # Listed in the order in which the parts were read.
+        wanted.sort(key=lambda one: _part_of(one, parts), reverse=style.strategy == 2)
         shuffled = len(wanted) > 1
     else:
         everything = style.strategy == 1 and not whole and len(seen) <= 12
@@ -273,7 +292,7 @@ def _by_parts(
         turn, view = part_call(images, style, part, said)
         messages += turn
         views.append(view)
-        here = [one for one in left if part[0] <= one.name_at[0] < part[2] and part[1] <= one.name_at[1] < part[3]]
+        here = [one for one in left if _part_of(one, (part,)) == 0]
         said = "\n".join(_tell(one, phrase, False, part) if phrase else _item(one, False, part) for one in here)
         if not here and phrase:
             said = f"No {' or '.join(one.name for one in left)} here."
@@ -283,16 +302,25 @@ def _by_parts(
     return messages, views, said
 
 
+def _part_of(one: Seen, parts: Sequence[Part]) -> int:
+    """The first of the parts that holds the name; their number where none does."""
+    column, row = one.name_at
+    holding = (place for place, (x0, y0, x1, y1) in enumerate(parts) if x0 <= column < x1 and y0 <= row < y1)
+    return next(holding, len(parts))
+
+
 def _tell(one: Seen, phrase: str, nowhere: bool, part: Part | None = None) -> str:
     """A value that was looked up; without its cells where they are too small to name."""
     if nowhere:
         return f"{one.name} reads {one.term}."
-    return phrase.format(n=one.name, c=place(one.name_at, part), p=place(one.value_at, part), v=one.term)
+    return phrase.format(n=one.name, c=place(one.name_at, part), p=place(one.value_at, part), v=one.term, k=one.note)
 
 
 def _item(one: Seen, nowhere: bool, part: Part | None = None) -> str:
     """`c5 M c2 7` in a listing, place before content."""
     if nowhere:
         return f"{one.name} {one.term}"
-    name_at, value_at = place(one.name_at, part), place(one.value_at, part)
-    return f"{name_at} {one.name} {one.term}" if name_at == value_at else f"{name_at} {one.name} {value_at} {one.term}"
+    words = [place(one.name_at, part), one.name, one.note]
+    if one.value_at != one.name_at:
+        words.append(place(one.value_at, part))
+    return " ".join(word for word in (*words, one.term) if word)
