@@ -12,6 +12,7 @@ from polymnia.tasks.relation import RELATION
 from polymnia.tasks.gauge import GAUGE
 from polymnia.tasks.line import LINE
 from polymnia.tasks.pie import PIE
+from polymnia.tasks.story import STORY
 
 FAMILIES: dict[str, Family] = {
     family.name: family
@@ -26,6 +27,7 @@ FAMILIES: dict[str, Family] = {
         COUNTDOWN,
         PIE,
         GAUGE,
+        STORY,
     )
 }
 
