@@ -8,6 +8,7 @@ from polymnia.tasks.clock import CLOCK
 from polymnia.tasks.count import COUNT
 from polymnia.tasks.countdown import COUNTDOWN
 from polymnia.tasks.detail import DETAIL
+from polymnia.tasks.odd import ODD
 from polymnia.tasks.relation import RELATION
 from polymnia.tasks.gauge import GAUGE
 from polymnia.tasks.line import LINE
@@ -28,6 +29,7 @@ FAMILIES: dict[str, Family] = {
         PIE,
         GAUGE,
         STORY,
+        ODD,
     )
 }
 
