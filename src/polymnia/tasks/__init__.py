@@ -13,6 +13,7 @@ from polymnia.tasks.relation import RELATION
 from polymnia.tasks.gauge import GAUGE
 from polymnia.tasks.line import LINE
 from polymnia.tasks.pie import PIE
+from polymnia.tasks.sorting import SORTING
 from polymnia.tasks.story import STORY
 
 FAMILIES: dict[str, Family] = {
@@ -30,6 +31,7 @@ FAMILIES: dict[str, Family] = {
         GAUGE,
         STORY,
         ODD,
+        SORTING,
     )
 }
 
