@@ -35,7 +35,7 @@ MIXTURE = Mixture(seed=20261124, families=dict.fromkeys(FAMILIES, 1.0), easy_unt
 INIT_SEED = 0
 VOCAB_SIZE = 2048
 """At most."""
-STEPS = 20_000
+STEPS = 24_000
 """Of 8 rows of 512 tokens."""
 TEMPERATURE = 1.0
 """Recommended for several agents; chosen on the validation split (benchmarks/nano_levels.json)."""
@@ -48,16 +48,16 @@ CONTEXT = 2048
 
 
 def model_config(tokenizer: Tokenizer) -> MuseConfig:
-    width, vocab_size = 256, -(-(tokenizer.vocab_size + 1) // 64) * 64
+    width, vocab_size = 192, -(-(tokenizer.vocab_size + 1) // 64) * 64
     return MuseConfig(
         text_config=TextConfig(
             vocab_size=vocab_size,
             hidden_size=width,
-            intermediate_size=640,
+            intermediate_size=576,
             num_hidden_layers=4,
             num_attention_heads=4,
             num_key_value_heads=2,
-            head_dim=64,
+            head_dim=48,
             max_position_embeddings=CONTEXT,
             sliding_window=CONTEXT,
             qk_scale_factor=1.2,

@@ -152,13 +152,13 @@ class Sheet:
             self.polygon(_corners(kind, x, y, size / 2, turn), fill, edge)
 
     def finish(self, rng: random.Random) -> Image.Image:
-        """The picture: tilted, reduced, softened, noisy, as its look says."""
+        """The picture: reduced, tilted, softened, noisy, as its look says."""
         image, look = self.image, self.look
-        if look.tilt:
-            image = image.rotate(look.tilt, Image.Resampling.BILINEAR, fillcolor=look.paper)
         if self.scale > 1:
             image = image.reduce(self.scale)
-        if look.blur:
+        if look.tilt:
+            image = image.rotate(look.tilt, Image.Resampling.BICUBIC, fillcolor=look.paper)
+        if look.blur and self.scale > 1:  # a large scene's small print stays as it is
             image = image.filter(ImageFilter.GaussianBlur(look.blur))
         if look.noise:
             image = _grainy(image, look.noise, rng)

@@ -40,7 +40,7 @@ class Mixture:
 
     seed: int
     families: dict[str, float]
-    tiers: tuple[float, ...] = (0.4, 0.22, 0.16, 0.12, 0.06, 0.04)
+    tiers: tuple[float, ...] = (0.46, 0.2, 0.15, 0.11, 0.05, 0.03)
     """Weight of each tier."""
     easy_until: int = 0
     """Examples at the start of the stream during which most problems are of tiers 0 and 1."""
