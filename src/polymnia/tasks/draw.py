@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
 
 RGB = tuple[int, int, int]
 
@@ -183,12 +183,10 @@ def font(index: int, size: int) -> ImageFont.FreeTypeFont:
 def _grainy(image: Image.Image, most: int, rng: random.Random) -> Image.Image:
     """Each channel changed by up to `most`; one tile of grain serves all of a large picture."""
     grain = np.random.Generator(np.random.PCG64(rng.getrandbits(64)))
-    pixels = np.asarray(image).astype(np.int16)  # (height, width, channel)
-    height, width = (min(side, _GRAIN_TILE) for side in pixels.shape[:2])
-    tile = grain.integers(-most, most + 1, (height, width, 3), dtype=np.int16)
-    repeats = (-(-pixels.shape[0] // height), -(-pixels.shape[1] // width), 1)
-    pixels += np.tile(tile, repeats)[: pixels.shape[0], : pixels.shape[1]]
-    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+    height, width = (min(side, _GRAIN_TILE) for side in (image.height, image.width))
+    tile = grain.integers(0, 2 * most + 1, (height, width, 3), dtype=np.uint8)
+    tiles = np.tile(tile, (-(-image.height // height), -(-image.width // width), 1))[: image.height, : image.width]
+    return ImageChops.add(image, Image.fromarray(tiles), 1, -most)
 
 
 def _corners(kind: str, x: float, y: float, half: float, turn: float) -> list[tuple[float, float]]:
