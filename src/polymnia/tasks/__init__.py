@@ -7,6 +7,7 @@ from polymnia.tasks.chart import CHART
 from polymnia.tasks.clock import CLOCK
 from polymnia.tasks.count import COUNT
 from polymnia.tasks.countdown import COUNTDOWN
+from polymnia.tasks.dates import DATES
 from polymnia.tasks.detail import DETAIL
 from polymnia.tasks.odd import ODD
 from polymnia.tasks.relation import RELATION
@@ -32,6 +33,7 @@ FAMILIES: dict[str, Family] = {
         STORY,
         ODD,
         SORTING,
+        DATES,
     )
 }
 

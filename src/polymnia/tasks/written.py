@@ -5,6 +5,7 @@ what is found so far, so that nothing needs to be remembered. Does not cover fra
 """
 
 OPERATORS = "+-*/%^"
+_TENS = (10, 100, 1000)
 
 
 def compute(a: int, operator: str, b: int) -> int:
@@ -32,6 +33,8 @@ def written(a: int, operator: str, b: int) -> list[str]:
     result = compute(a, operator, b)
     if operator == "^":
         return _power(a, b)
+    if operator in "*/" and b in _TENS:  # only zeros or digits at the end change
+        return [f"{shown}={result}"]
     if operator in "/%":
         return [f"{a}/{b}: {_division(a, b)}"] if a >= 10 or operator == "%" else [f"{shown}={result}"]
     x, y = abs(a), abs(b)
@@ -87,6 +90,8 @@ def _product(a: int, b: int) -> list[str]:
         a, b = b, a
     lines, total = [f"{a}*{b}:"] if b >= 10 else [], 0
     for place, digit in enumerate(_digits(b)):
+        if digit == 0 and b >= 10:
+            continue
         row = a * digit
         lines.append(f"{a}*{digit}: {_row(a, digit)}")
         if place:
