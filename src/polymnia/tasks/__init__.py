@@ -9,6 +9,7 @@ from polymnia.tasks.count import COUNT
 from polymnia.tasks.countdown import COUNTDOWN
 from polymnia.tasks.dates import DATES
 from polymnia.tasks.detail import DETAIL
+from polymnia.tasks.match import MATCH
 from polymnia.tasks.odd import ODD
 from polymnia.tasks.relation import RELATION
 from polymnia.tasks.gauge import GAUGE
@@ -34,6 +35,7 @@ FAMILIES: dict[str, Family] = {
         ODD,
         SORTING,
         DATES,
+        MATCH,
     )
 }
 
