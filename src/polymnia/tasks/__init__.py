@@ -17,6 +17,7 @@ from polymnia.tasks.line import LINE
 from polymnia.tasks.pie import PIE
 from polymnia.tasks.sorting import SORTING
 from polymnia.tasks.story import STORY
+from polymnia.tasks.maze import MAZE
 
 FAMILIES: dict[str, Family] = {
     family.name: family
@@ -24,6 +25,7 @@ FAMILIES: dict[str, Family] = {
         COUNT,
         CHART,
         DETAIL,
+        MAZE,
         CLOCK,
         RELATION,
         LINE,
