@@ -14,10 +14,13 @@ from polymnia.tasks.odd import ODD
 from polymnia.tasks.relation import RELATION
 from polymnia.tasks.gauge import GAUGE
 from polymnia.tasks.line import LINE
+from polymnia.tasks.odd import ODD
 from polymnia.tasks.pie import PIE
+from polymnia.tasks.relation import RELATION
 from polymnia.tasks.sorting import SORTING
 from polymnia.tasks.story import STORY
 from polymnia.tasks.maze import MAZE
+from polymnia.tasks.table import TABLE
 
 FAMILIES: dict[str, Family] = {
     family.name: family
@@ -32,6 +35,7 @@ FAMILIES: dict[str, Family] = {
         ARITHMETIC,
         COUNTDOWN,
         PIE,
+        TABLE,
         GAUGE,
         STORY,
         ODD,

@@ -287,7 +287,7 @@ def trace(scene: GaugeScene, query: Query, images: Images, style: Style, rng: ra
     for place, gauge in enumerate(scene.gauges):
         column, row = scene.corner(place)
         seen.append(Seen(gauge.name, gauge.term, gauge.value, _name_at(scene, place), (column + 1, row + 1)))
-    across, down = (2, 2) if scene.rows > 1 else (-(-scene.columns // 2), 1)
+    across, down = (2, 2) if len(scene.gauges) > 4 else (2, 1) if scene.rows > 1 else (-(-scene.columns // 2), 1)
     parts: list[Part] = [
         (
             column * SLOT,

@@ -125,9 +125,9 @@ def expression(task: Task, read: Sequence[tuple[str, str]]) -> str:
         case "sum" | "total" | "read":
             return "+".join(terms)
         case "difference":
-            return f"{terms[0]}-{terms[1] if terms[1].isdigit() else f'({terms[1]})'}"
+            return f"{terms[0]}-{_grouped(terms[1])}"
         case "apart":
-            return f"abs({terms[0]}-{terms[1] if terms[1].isdigit() else f'({terms[1]})'})"
+            return f"abs({terms[0]}-{_grouped(terms[1])})"
         case "rest":
             return f"100-{terms[0]}"
         case "spread":
@@ -183,6 +183,10 @@ def by_hand(task: Task, read: Sequence[tuple[str, str, int]]) -> str:
 
 def _pairs(items: Sequence[T]) -> list[tuple[T, T]]:
     return list(zip(items[::2], items[1::2], strict=True))
+
+
+def _grouped(term: str) -> str:
+    return f"({term})" if "+" in term or term.startswith("-") else term
 
 
 def _bracketed(number: int) -> str:
