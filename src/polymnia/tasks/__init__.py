@@ -17,6 +17,7 @@ from polymnia.tasks.line import LINE
 from polymnia.tasks.odd import ODD
 from polymnia.tasks.pie import PIE
 from polymnia.tasks.relation import RELATION
+from polymnia.tasks.logic import LOGIC
 from polymnia.tasks.sorting import SORTING
 from polymnia.tasks.story import STORY
 from polymnia.tasks.maze import MAZE
@@ -42,6 +43,7 @@ FAMILIES: dict[str, Family] = {
         SORTING,
         DATES,
         MATCH,
+        LOGIC,
     )
 }
 

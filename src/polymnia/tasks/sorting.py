@@ -6,13 +6,13 @@ begin with the same letter. Jobs have hours and a deadline (a day of the month) 
 
 import itertools
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from polymnia.data.chat import Message
 from polymnia.tasks.base import Family, Images, Query, Style, Trace
 from polymnia.tasks.trace import answer, python_call
+from polymnia.tasks.verify import AnswerKind
 from polymnia.tasks.words import CHORES, NAMES, NOUNS, listed, ordinal
 from polymnia.tasks.written import written
 
@@ -29,11 +29,15 @@ class SortScene:
     """Deadlines of the jobs."""
 
 
+By = Literal["value", "word", "day", "waiting", "total"]
+_BY: dict[Topic, By] = {"numbers": "value", "words": "word", "runners": "value", "jobs": "day", "waiting": "waiting"}
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
     """What is asked: all items in order, or the one at a place (1 = first); or the total."""
 
-    by: Literal["value", "word", "day", "waiting", "total"]
+    by: By
     descending: bool = False
     place: int = 0
     """0: all of them."""
@@ -166,13 +170,11 @@ def _any_query(scene: SortScene, rng: random.Random) -> Query:
         slots["d"] = rng.choice(_DIRECTIONS[scene.topic][descending])
     if scene.topic == "jobs" and rng.random() < 0.3:
         return Query("jobs_total", str(sum(scene.values)), Order("total"), slots)
-    by: Literal["value", "word", "day", "waiting"]
-    by = {"words": "word", "jobs": "day", "waiting": "waiting"}.get(scene.topic, "value")  # type: ignore[assignment]
-    order = Order(by, descending, place)
+    order = Order(_BY[scene.topic], descending, place)
     ranked = in_order(scene, order)
     if place:
-        kind = "number" if scene.topic == "numbers" else "word"
-        return Query(f"{scene.topic}_one", ranked[place - 1], order, slots, kind)
+        answer_kind: AnswerKind = "number" if scene.topic == "numbers" else "word"
+        return Query(f"{scene.topic}_one", ranked[place - 1], order, slots, answer_kind)
     return Query(f"{scene.topic}_all", ", ".join(ranked), order, slots, "list")
 
 
@@ -184,9 +186,10 @@ def _place_words(topic: Topic, place: int, descending: bool) -> str:
 
 
 def in_order(scene: SortScene, order: Order) -> list[str]:
-    ranks: Sequence[int | str] = {"word": scene.items, "day": scene.days}.get(order.by, scene.values)
-    ranked = sorted(zip(ranks, scene.items, strict=True), reverse=order.descending)
-    return [item for _, item in ranked]
+    if order.by == "word":
+        return sorted(scene.items, reverse=order.descending)
+    ranks = scene.days if order.by == "day" else scene.values
+    return [item for _, item in sorted(zip(ranks, scene.items, strict=True), reverse=order.descending)]
 
 
 def told(scene: SortScene, rng: random.Random) -> str:
