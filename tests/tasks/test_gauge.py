@@ -1,9 +1,14 @@
 """Gauges: readings from their scales, and traces that compute them from steps."""
 
+import asyncio
 import random
 
-from polymnia.tasks import Style
+import pytest
+
+from polymnia.tasks import Query, Style
 from polymnia.tasks.gauge import GAUGE, Gauge, GaugeScene
+from polymnia.tasks.reading import Task
+from polymnia.tools import ToolContext, python
 
 DIAL = Gauge("M", dial=True, low=20, unit=5, count=10, step=7, tick=1, zone=0)
 BAR = Gauge("K", dial=False, low=0, unit=1, count=10, step=4, tick=1, zone=0)
@@ -53,3 +58,15 @@ def test_a_trace_reads_steps_and_leaves_the_arithmetic_to_python() -> None:
 def test_two_gauges_are_not_asked_which_is_higher() -> None:
     pair = GaugeScene((DIAL, BAR), 2)
     assert {GAUGE.ask(pair, random.Random(seed), None).kind for seed in range(100)} == {"read", "sum", "difference"}
+
+
+@pytest.mark.parametrize("count", [10, 20])
+def test_the_measured_angle_of_every_needle_gives_its_step(count: int) -> None:
+    for step in range(count + 1):
+        scene = GaugeScene((Gauge("M", True, 50, 5, count, step, count // 2, 0), BAR), 2)
+        query = Query("read", str(50 + 5 * step), Task("read", ("M",)))
+        images = GAUGE.draw(scene, random.Random(step))
+        trace = GAUGE.solve(scene, query, images, Style(images_before=1), random.Random(0))
+        called = [call for one in trace.messages for call in one.tool_calls]
+        assert [call.name for call in called] == ["measure", "python"]
+        assert asyncio.run(python.call(called[1].arguments, ToolContext())).text == query.answer

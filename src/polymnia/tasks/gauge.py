@@ -2,17 +2,25 @@
 
 Tiers: 0 has 2 or 3 gauges from 0 to 10 with a tick a step, 1 has 4; from 2 on the scales differ (0 to 20, 50, ...),
 from 3 on they may start elsewhere than at 0, dials have up to 20 steps and ticks are missing; from 4 on there are
-zones and set points beside the needle and more gauges than the overview shows at full resolution.
+zones and set points beside the needle and more gauges than the overview shows at full resolution. A needle
+between ticks is measured.
 """
 
 import math
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from PIL import Image
+
+from polymnia.data.chat import Message
+from polymnia.data.images import measure
 from polymnia.tasks import draw
-from polymnia.tasks.base import CELL, Family, Images, Mark, Query, Style, Trace
+from polymnia.tasks.base import CELL, Family, Images, Mark, Query, Style, Trace, View
 from polymnia.tasks.labels import LETTERS, char_label, label
-from polymnia.tasks.reading import Cell, Op, Part, Seen, compose, solve
+from polymnia.tasks.reading import WHOLE, Cell, Op, Part, Seen, compose, expression, is_large, part_call, solve
+from polymnia.tasks.reading import place as cell_name
+from polymnia.tasks.trace import answer, call, python_call, thousandths
 
 SLOT = 3
 """Image tokens a side for one gauge; what it shows is centred on the middle one."""
@@ -39,6 +47,11 @@ class Gauge:
     """Steps from one tick to the next."""
     zone: int
     """First step of a marked zone that ends with the scale; the set point stands there too. 0: none."""
+
+    @property
+    def is_sparse(self) -> bool:
+        """A dial with steps that no tick shows."""
+        return self.dial and self.tick > 1
 
     @property
     def value(self) -> int:
@@ -283,22 +296,81 @@ _SAY = (
 
 
 def trace(scene: GaugeScene, query: Query, images: Images, style: Style, rng: random.Random) -> Trace:
+    large, said = is_large(images[0].size), rng.choice(_LOOK)
+    parts = _parts(scene, large)
+    needed = {"measure", "python", "crop"} if large else {"measure", "python"}
+    if style.think and query.key.op not in WHOLE and needed <= style.tools:
+        asked = [place for place, gauge in enumerate(scene.gauges) if gauge.name in query.key.names]
+        if any(scene.gauges[place].is_sparse for place in asked):
+            return _measured(scene, query, images, style, parts if large else [], said)
     seen = []
     for place, gauge in enumerate(scene.gauges):
         column, row = scene.corner(place)
         seen.append(Seen(gauge.name, gauge.term, gauge.value, _name_at(scene, place), (column + 1, row + 1)))
-    across, down = (2, 2) if len(scene.gauges) > 4 else (2, 1) if scene.rows > 1 else (-(-scene.columns // 2), 1)
-    parts: list[Part] = [
-        (
-            column * SLOT,
-            row * SLOT,
-            min(column + across, scene.columns) * SLOT,
-            min(row + down, scene.rows) * SLOT,
-        )
+    return solve(seen, query, images, style, parts, said, rng.choice(_SAY))
+
+
+def _parts(scene: GaugeScene, large: bool) -> list[Part]:
+    """Blocks of two by two gauges; of a picture that is seen whole, its halves."""
+    across, down = (2, 2) if large else (2, 1) if scene.rows > 1 else (-(-scene.columns // 2), 1)
+    return [
+        (column * SLOT, row * SLOT, min(column + across, scene.columns) * SLOT, min(row + down, scene.rows) * SLOT)
         for row in range(0, scene.rows, down)
         for column in range(0, scene.columns, across)
     ]
-    return solve(seen, query, images, style, parts, rng.choice(_LOOK), rng.choice(_SAY))
+
+
+def _measured(scene: GaugeScene, query: Query, images: Images, style: Style, parts: Sequence[Part], said: str) -> Trace:
+    """Where ticks are few, the needle's angle is measured, in the picture or in zoomed parts, and Python reads it."""
+    messages: list[Message] = []
+    views: list[View | None] = []
+    terms: dict[str, str] = {}
+    columns, rows = scene.columns * SLOT, scene.rows * SLOT
+    for part in parts or [(0, 0, columns, rows)]:
+        picture, index = images[0], style.image
+        if parts:
+            turn, view = part_call(images, style, part, said)
+            messages += turn
+            views.append(view)
+            picture, index, said = turn[-1].images[0], style.images_before + len(views), ""
+        for place, gauge in enumerate(scene.gauges):
+            column, row = _name_at(scene, place)
+            inside = part[0] <= column < part[2] and part[1] <= row < part[3]
+            if not inside or gauge.name not in query.key.names:
+                continue
+            said += f"\n{gauge.name} is at {cell_name((column, row), part)}"
+            if gauge.is_sparse:
+                turn, terms[gauge.name] = _needle(scene, place, part, picture, index, f"{said}; I measure its needle.")
+                messages += turn
+                said = ""
+            else:
+                terms[gauge.name] = gauge.term
+                said += f" and reads {gauge.term}."
+        if len(terms) == len(query.key.names):
+            break
+        said = said or "Not all are here."
+    code = expression(query.key, [(name, terms[name]) for name in query.key.names])
+    return Trace((*messages, *python_call(code, query.answer, said.strip()), answer(query.answer)), tuple(views))
+
+
+def _needle(
+    scene: GaugeScene, place: int, part: Part, picture: Image.Image, index: int, said: str
+) -> tuple[list[Message], str]:
+    """`measure` from the hub to the needle's tip, and the term that makes a value of the angle."""
+    gauge, (column, row) = scene.gauges[place], scene.corner(place)
+    hub = (column - part[0] + 1.5) * CELL, (row - part[1] + 1.5) * CELL
+    tip = _around(*hub, 30, _angle(gauge, gauge.step))
+    x0, y0, x1, y1 = (
+        thousandths(pixel, side) for pixel, side in zip((*hub, *tip), (picture.width, picture.height) * 2, strict=True)
+    )
+    text = measure(picture, x0, y0, x1, y1).text
+    degrees = text.partition("angle ")[2].partition(" deg")[0]
+    # Clockwise from half a step before the scale's start, in whole steps.
+    step = round(2 * SWEEP) // gauge.count
+    steps = f"int(({round(90 + SWEEP) + step // 2}-({degrees}))%360/{step})"
+    term = steps if gauge.unit == 1 else f"{gauge.unit}*{steps}"
+    turn = call("measure", {"image": index, "x0": x0, "y0": y0, "x1": x1, "y1": y1}, text, reasoning=said.strip())
+    return turn, f"{gauge.low}+{term}" if gauge.low else term
 
 
 GAUGE = Family(
