@@ -363,7 +363,10 @@ async def _words(model_name: str, samples: int) -> dict[str, Any]:
             name: [_rate(one.passed[at * samples : (at + 1) * samples]) for one in pairs]
             for at, name in enumerate(FAMILIES)
         },
-        "loss": {"points": 100 * (_rate(pairs[0].passed) - _rate(pairs[1].passed)), "interval": paired(pairs[0], pairs[1])},
+        "loss": {
+            "points": 100 * (_rate(pairs[0].passed) - _rate(pairs[1].passed)),
+            "interval": paired(pairs[0], pairs[1]),
+        },
         "off_topic_declined": _counted([declines(text) for text in said]),
         "own_declined": _counted([declines(text) for text in pairs[0].answers + pairs[1].answers]),
         "off_topic_answers": [{**entry, "answer": text} for entry, text in zip(outside, said, strict=True)],

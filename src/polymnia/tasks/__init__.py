@@ -9,18 +9,16 @@ from polymnia.tasks.count import COUNT
 from polymnia.tasks.countdown import COUNTDOWN
 from polymnia.tasks.dates import DATES
 from polymnia.tasks.detail import DETAIL
-from polymnia.tasks.match import MATCH
-from polymnia.tasks.odd import ODD
-from polymnia.tasks.relation import RELATION
 from polymnia.tasks.gauge import GAUGE
 from polymnia.tasks.line import LINE
+from polymnia.tasks.logic import LOGIC
+from polymnia.tasks.match import MATCH
+from polymnia.tasks.maze import MAZE
 from polymnia.tasks.odd import ODD
 from polymnia.tasks.pie import PIE
 from polymnia.tasks.relation import RELATION
-from polymnia.tasks.logic import LOGIC
 from polymnia.tasks.sorting import SORTING
 from polymnia.tasks.story import STORY
-from polymnia.tasks.maze import MAZE
 from polymnia.tasks.table import TABLE
 
 FAMILIES: dict[str, Family] = {
