@@ -75,7 +75,7 @@ def make_scene(rng: random.Random, tier: int) -> DateScene:
 
 
 def scene_key(scene: DateScene) -> str:
-    return f"{scene.topic}:{scene.numbers}:{scene.unit}:{scene.who if scene.topic == 'weekday' else ''}"
+    return f"{scene.topic}:{scene.numbers}:{scene.unit}"
 
 
 # --- questions
