@@ -12,6 +12,7 @@ from polymnia.tasks.detail import DETAIL
 from polymnia.tasks.gauge import GAUGE
 from polymnia.tasks.line import LINE
 from polymnia.tasks.logic import LOGIC
+from polymnia.tasks.difference import DIFFERENCE
 from polymnia.tasks.match import MATCH
 from polymnia.tasks.maze import MAZE
 from polymnia.tasks.odd import ODD
@@ -42,6 +43,7 @@ FAMILIES: dict[str, Family] = {
         DATES,
         MATCH,
         LOGIC,
+        DIFFERENCE,
     )
 }
 

@@ -117,13 +117,20 @@ def thing_marks(things: Iterable[Thing]) -> list[Mark]:
 
 
 def parts(columns: int, rows: int) -> list[Span]:
-    """Boxes of at most 6x6 cells, row by row; at least an upper and a lower half."""
-    across, down = _cuts(columns, 1), _cuts(rows, 2)
+    """Boxes that nano sees at full resolution, row by row; at least an upper and a lower half.
+
+    Strips as wide as the board where they hold three rows or more, so that cells keep their letters.
+    """
+    most = OVERVIEW_SIDE**2
+    if columns <= most // 3:
+        across, down = [(0, columns)], _cuts(rows, most // columns)
+    else:
+        across, down = _cuts(columns, OVERVIEW_SIDE), _cuts(rows, OVERVIEW_SIDE)
     return [(left, top, right, bottom) for top, bottom in down for left, right in across]
 
 
-def _cuts(cells: int, least: int) -> list[tuple[int, int]]:
-    number = max(least, -(-cells // OVERVIEW_SIDE))
+def _cuts(cells: int, most: int) -> list[tuple[int, int]]:
+    number = max(2, -(-cells // most))
     edges = [round(part * cells / number) for part in range(number + 1)]
     return list(itertools.pairwise(edges))
 
