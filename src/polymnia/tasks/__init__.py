@@ -18,6 +18,7 @@ from polymnia.tasks.maze import MAZE
 from polymnia.tasks.odd import ODD
 from polymnia.tasks.pie import PIE
 from polymnia.tasks.relation import RELATION
+from polymnia.tasks.route import ROUTE
 from polymnia.tasks.sorting import SORTING
 from polymnia.tasks.story import STORY
 from polymnia.tasks.table import TABLE
@@ -28,6 +29,7 @@ FAMILIES: dict[str, Family] = {
         COUNT,
         CHART,
         DETAIL,
+        ROUTE,
         MAZE,
         CLOCK,
         RELATION,
