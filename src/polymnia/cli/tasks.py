@@ -26,16 +26,21 @@ app = typer.Typer(
 
 
 @app.command("list")
-def list_families(json: Json = False, debug: Debug = False) -> int:
+def list_families(
+    gym: Annotated[bool, typer.Option("--gym", help="Those of reasoning-gym instead (extra [gym]).")] = False,
+    json: Json = False,
+    debug: Debug = False,
+) -> int:
     """Name the families of problems."""
     from polymnia.tasks import FAMILIES
+    from polymnia.tasks.gym import PREFIX, dataset_names, gym_family
 
-    for family in FAMILIES.values():
+    for family in [gym_family(PREFIX + name) for name in dataset_names()] if gym else FAMILIES.values():
         if json:
             about = {"visual": family.visual, "tiers": family.tiers, "summary": family.summary}
             print_json({"family": family.name, **about})
         else:
-            print_text(f"{family.name:<12}{family.summary}\n{'':<12}tiers from 0 up: {family.tiers}")
+            print_text(f"{family.name:<11} {family.summary}\n{'':<12}tiers from 0 up: {family.tiers}")
     return 0
 
 

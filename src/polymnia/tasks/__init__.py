@@ -9,10 +9,11 @@ from polymnia.tasks.count import COUNT
 from polymnia.tasks.countdown import COUNTDOWN
 from polymnia.tasks.dates import DATES
 from polymnia.tasks.detail import DETAIL
+from polymnia.tasks.difference import DIFFERENCE
 from polymnia.tasks.gauge import GAUGE
+from polymnia.tasks.gym import PREFIX, gym_family
 from polymnia.tasks.line import LINE
 from polymnia.tasks.logic import LOGIC
-from polymnia.tasks.difference import DIFFERENCE
 from polymnia.tasks.match import MATCH
 from polymnia.tasks.maze import MAZE
 from polymnia.tasks.odd import ODD
@@ -51,6 +52,9 @@ FAMILIES: dict[str, Family] = {
 
 
 def family_named(name: str) -> Family:
+    """One of `FAMILIES`, or `gym:<dataset>` of reasoning-gym where that is installed (see `tasks.gym`)."""
+    if name.startswith(PREFIX):
+        return gym_family(name)
     if name not in FAMILIES:
         raise InputError(f"unknown task family {name!r}: choose one of {', '.join(FAMILIES)}")
     return FAMILIES[name]

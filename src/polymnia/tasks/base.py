@@ -7,7 +7,7 @@ of the scene, not of the seed, so no picture and no text problem can ever be in 
 
 import hashlib
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -41,7 +41,7 @@ class Query:
     """What the wording is filled with."""
     answer_kind: AnswerKind = "number"
     text: str = ""
-    """The question as asked; `sample` and `follow_up` word it."""
+    """The question as asked; `sample` and `follow_up` word it unless `ask` did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +165,7 @@ def sample(family: Family, *, tier: int, split: str, seed: int, index: int) -> P
         scene = family.make_scene(rng, tier)
     images = family.draw(scene, rng)
     query = family.ask(scene, rng, None)
-    query = replace(query, text=wording.say(rng, family.wordings[query.kind], query.slots))
+    query = _worded(query, family.wordings[query.kind], rng)
     return Problem(identity, family, tier, split, scene, images, query)
 
 
@@ -173,7 +173,11 @@ def follow_up(problem: Problem, rng: random.Random) -> Query:
     """Another question about the same scene, worded as one that follows the problem's."""
     query = problem.family.ask(problem.scene, rng, problem.query)
     ways = problem.family.follow_ups.get(query.kind) or problem.family.wordings[query.kind]
-    return replace(query, text=wording.say(rng, ways, query.slots))
+    return _worded(query, ways, rng)
+
+
+def _worded(query: Query, ways: Sequence[str], rng: random.Random) -> Query:
+    return query if query.text else replace(query, text=wording.say(rng, ways, query.slots))
 
 
 def verify(problem: Problem, answer: str) -> bool:
