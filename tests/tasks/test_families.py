@@ -57,6 +57,9 @@ def check_wrong_answers_fail(problem: Problem) -> None:
     if kind in ("number", "code"):
         assert not verify(problem, str(int(float(truth)) + 1))
         assert verify(problem, f"The answer is {truth}.")
+    if kind == "near":
+        assert not verify(problem, str(float(truth) + 1.01 * problem.query.tolerance))
+        assert verify(problem, f"It is {truth}.")
     if kind == "code":
         assert not verify(problem, truth + "0")
     if kind == "word":

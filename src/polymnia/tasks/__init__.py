@@ -12,6 +12,7 @@ from polymnia.tasks.detail import DETAIL
 from polymnia.tasks.difference import DIFFERENCE
 from polymnia.tasks.gauge import GAUGE
 from polymnia.tasks.gym import PREFIX, gym_family
+from polymnia.tasks.geometry import GEOMETRY
 from polymnia.tasks.line import LINE
 from polymnia.tasks.logic import LOGIC
 from polymnia.tasks.match import MATCH
@@ -30,6 +31,7 @@ FAMILIES: dict[str, Family] = {
         COUNT,
         CHART,
         DETAIL,
+        GEOMETRY,
         ROUTE,
         MAZE,
         CLOCK,

@@ -40,6 +40,8 @@ class Query:
     slots: Mapping[str, str] = field(default_factory=dict)
     """What the wording is filled with."""
     answer_kind: AnswerKind = "number"
+    tolerance: float = 0.0
+    """Of an answer of the kind `near`."""
     text: str = ""
     """The question as asked; `sample` and `follow_up` word it unless `ask` did."""
 
@@ -186,4 +188,4 @@ def verify(problem: Problem, answer: str) -> bool:
         if problem.family.check is None:
             raise TypeError(f"family {problem.family.name} has no check for its answers")
         return problem.family.check(problem.scene, problem.query, answer)
-    return matches(problem.query.answer_kind, problem.answer, answer)
+    return matches(problem.query.answer_kind, problem.answer, answer, problem.query.tolerance)

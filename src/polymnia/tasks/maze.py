@@ -20,6 +20,7 @@ from polymnia.tasks.paths import (
     WORDS,
     Cell,
     carved,
+    crop_parts,
     in_order,
     leads,
     parts,
@@ -30,7 +31,7 @@ from polymnia.tasks.paths import (
     step,
     steps_between,
 )
-from polymnia.tasks.trace import answer, crop_call, python_call, thousandths
+from polymnia.tasks.trace import answer, python_call
 
 DOORS = 3
 SMALL = 20
@@ -273,7 +274,11 @@ def solve(scene: MazeScene, query: Query, images: Images, style: Style, rng: ran
     named = [a] if query.kind == "open" else [a, *scene.doors] if query.kind == "exit" else [a, b]
     where = ", ".join(f"{name} {draw.cell_name(*scene.letters[name])}" for name in named)
     large = max(scene.columns, scene.rows) > 6
-    messages, views = _closer(scene, images, style, rng) if large and "crop" in style.tools else ([], [])
+    messages: list[Message] = []
+    views: list[View] = []
+    if large and "crop" in style.tools:
+        size = scene.columns, scene.rows
+        messages, views = crop_parts(images[0], style.image, size, scene.openings, rng.choice(_PARTS))
     if query.kind == "open":
         return Trace((*messages, answer(query.answer, f"{where}: {scene.openings[scene.letters[a]]}")), tuple(views))
     in_the_head = len(scene.openings) <= SMALL and style.strategy in (0, 2)
@@ -283,25 +288,6 @@ def solve(scene: MazeScene, query: Query, images: Images, style: Style, rng: ran
     said = rng.choice(_FIRST).format(w=where)
     messages += python_call(_code(scene, query, style.strategy), _result(scene, query), said)
     return Trace((*messages, answer(query.answer)), tuple(views))
-
-
-def _closer(scene: MazeScene, images: Images, style: Style, rng: random.Random) -> tuple[list[Message], list[View]]:
-    messages: list[Message] = []
-    views = []
-    said = rng.choice(_PARTS)
-    for left, top, right, bottom in parts(scene.columns, scene.rows):
-        across, down = scene.columns, scene.rows
-        edges = [
-            thousandths(left, across),
-            thousandths(top, down),
-            thousandths(right, across),
-            thousandths(bottom, down),
-        ]
-        turn, _ = crop_call(images[0], style.image, edges, said)
-        messages += turn
-        views.append(View(0, (left * CELL, top * CELL, right * CELL, bottom * CELL)))
-        said = ""
-    return messages, views
 
 
 def _code(scene: MazeScene, query: Query, strategy: int) -> str:

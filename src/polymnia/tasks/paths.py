@@ -9,7 +9,12 @@ import random
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
+from PIL import Image
+
+from polymnia.data.chat import Message
+from polymnia.tasks.base import CELL, View
 from polymnia.tasks.draw import cell_name
+from polymnia.tasks.trace import crop_call, thousandths
 
 Cell = tuple[int, int]
 Openings = Mapping[Cell, str]
@@ -85,6 +90,23 @@ def parts(columns: int, rows: int, side: int = 6) -> list[tuple[int, int, int, i
         for top, bottom in itertools.pairwise(down)
         for left, right in itertools.pairwise(across)
     ]
+
+
+def crop_parts(
+    picture: Image.Image, index: int, size: tuple[int, int], cells: Iterable[Cell], said: str
+) -> tuple[list[Message], list[View]]:
+    """Crops of those parts of a grid of `size` (columns, rows) that hold any of the cells."""
+    wanted = list(cells)
+    messages: list[Message] = []
+    views = []
+    for left, top, right, bottom in parts(*size):
+        if any(left <= x < right and top <= y < bottom for x, y in wanted):
+            edges = [thousandths(at, whole) for at, whole in zip((left, top, right, bottom), size * 2, strict=True)]
+            turn, _ = crop_call(picture, index, edges, said)
+            messages += turn
+            views.append(View(0, (left * CELL, top * CELL, right * CELL, bottom * CELL)))
+            said = ""
+    return messages, views
 
 
 def _edges(length: int, side: int) -> list[int]:

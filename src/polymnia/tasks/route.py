@@ -20,15 +20,15 @@ from polymnia.tasks.paths import (
     WORDS,
     Cell,
     Openings,
+    crop_parts,
     in_order,
     leads,
-    parts,
     search_code,
     shortest_ways,
     spelled,
     step,
 )
-from polymnia.tasks.trace import answer, crop_call, python_call, thousandths
+from polymnia.tasks.trace import answer, python_call
 
 
 @dataclass(frozen=True, slots=True)
@@ -368,18 +368,9 @@ def _closer(
     cells = [scene.landmarks[name] for name in query.key if name in scene.landmarks]
     if query.kind in ("follow", "beside"):
         cells.append(scene.landmarks[query.answer])
-    messages: list[Message] = []
-    views = []
-    said = rng.choice(_CLOSER)
-    for left, top, right, bottom in parts(scene.columns, scene.rows):
-        if whole or any(left <= x < right and top <= y < bottom for x, y in cells):
-            sizes = (scene.columns, scene.rows) * 2
-            edges = [thousandths(at, size) for at, size in zip((left, top, right, bottom), sizes, strict=True)]
-            turn, _ = crop_call(images[0], style.image, edges, said)
-            messages += turn
-            views.append(View(0, (left * CELL, top * CELL, right * CELL, bottom * CELL)))
-            said = ""
-    return messages, views
+    whole_map = [(x, y) for x in range(scene.columns) for y in range(scene.rows)]
+    size = scene.columns, scene.rows
+    return crop_parts(images[0], style.image, size, whole_map if whole else cells, rng.choice(_CLOSER))
 
 
 def _walk(scene: RouteScene, query: Query) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from PIL import Image
 
 from polymnia.data.chat import Message, ToolCall, message
-from polymnia.data.images import crop
+from polymnia.data.images import Measurement, crop, measure
 
 Argument = int | str
 
@@ -40,6 +40,16 @@ def crop_call(
     region = crop(picture, x0, y0, x1, y1)
     arguments: dict[str, Argument] = {"image": index, "x0": x0, "y0": y0, "x1": x1, "y1": y1}
     return call("crop", arguments, region, reasoning=reasoning), region
+
+
+def measure_call(
+    picture: Image.Image, index: int, line: Sequence[int], reasoning: str = ""
+) -> tuple[list[Message], Measurement]:
+    """`measure` along a line (x0, y0, x1, y1) of the picture in 0-1000 coordinates, really executed."""
+    x0, y0, x1, y1 = line
+    found = measure(picture, x0, y0, x1, y1)
+    arguments: dict[str, Argument] = {"image": index, "x0": x0, "y0": y0, "x1": x1, "y1": y1}
+    return call("measure", arguments, found.text, reasoning=reasoning), found
 
 
 def thousandths(pixel: float, size: int) -> int:

@@ -7,9 +7,10 @@ import re
 from collections.abc import Callable
 from typing import Literal
 
-AnswerKind = Literal["number", "code", "word", "list", "set", "time", "checked"]
+AnswerKind = Literal["number", "code", "word", "list", "set", "time", "near", "checked"]
 """`number`: 1200 = 1,200 = 1200.0. `code`: digit by digit, 047 is not 47. `word`: but for case, article and
-punctuation. `list`, `set`: entries in this, or in any order. `time`: hours and minutes. `checked`: by the family."""
+punctuation. `list`, `set`: entries in this, or in any order. `time`: hours and minutes. `near`: a number within
+the query's tolerance. `checked`: by the family."""
 
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
@@ -18,8 +19,11 @@ _ENTRY = re.compile(r"-?\d+(?:\.\d+)?|[^\W\d_]+\d*", re.UNICODE)
 _SKIPPED_WORDS = frozenset({"and", "then", "the", "an"})
 
 
-def matches(kind: AnswerKind, truth: str, answer: str) -> bool:
+def matches(kind: AnswerKind, truth: str, answer: str, tolerance: float = 0.0) -> bool:
     """Whether `answer` states `truth`. An answer may be a sentence: of several numbers the last one counts."""
+    if kind == "near":
+        found = last_number(answer)
+        return found is not None and abs(found - float(truth)) <= tolerance
     return _CHECKS[kind](truth, answer)
 
 
