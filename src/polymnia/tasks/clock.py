@@ -59,7 +59,7 @@ class ClockScene:
 
 
 def make_scene(rng: random.Random, tier: int) -> ClockScene:
-    step = {0: rng.choice((15, 30)), 1: 15, 2: 5, 3: rng.choice((1, 5)), 4: 5}.get(tier, 1)
+    step = {0: rng.choice((15, 15, 30)), 1: 15, 2: 5, 3: rng.choice((1, 5)), 4: 5}.get(tier, 1)
     number = {0: rng.choice((1, 2, 2, 2)), 1: 2, 2: 2, 3: 3, 4: 4, 5: 4}.get(tier, min(tier, len(LETTERS)))
     shift = 0 if tier < 4 else 4
     times = rng.sample(range(0, HALF_DAY, step), number)  # all different

@@ -66,7 +66,7 @@ def _figures(rng: random.Random, side: int, number: int, tier: int) -> dict[str,
     taken: set[Cell] = set()
     colours = rng.sample(COLOURS, number)
     while len(figures) < number:
-        width, height = rng.randint(1, 3 + tier // 6), rng.randint(1, 3 + tier // 6)
+        width, height = rng.randint(1, 4 + tier // 6), rng.randint(1, 4 + tier // 6)
         left, top = rng.randrange(side - width + 1), rng.randrange(side - height + 1)
         cells = {(x, y) for x in range(left, left + width) for y in range(top, top + height)}
         if len(cells) < 2 or cells & taken:
@@ -273,7 +273,7 @@ FOLLOW_UPS = {
 def ask(scene: GeometryScene, rng: random.Random, previous: Query | None) -> Query:
     while True:
         if scene.points:
-            kind = rng.choices(("distance", "angle", "widest", "path"), (4, 3, 2, 1))[0]
+            kind = rng.choices(("distance", "angle", "widest", "path"), (4, 3, 1, 1))[0]
             names = rng.sample(list(scene.points), 2 if kind == "distance" else 3)
         else:
             kind = rng.choices(("area", "perimeter", "larger"), (4, 3, 2))[0]
@@ -371,7 +371,7 @@ def _conclusion(query: Query, found: Sequence[str]) -> tuple[str, str, str]:
     """Code, its result, and the same in words."""
     lengths = [_part(text, "distance") for text in found]
     if query.kind == "path":
-        total = f"{round(sum(map(float, lengths)), 1)}"
+        total = str(round(sum(float(length) if "." in length else int(length) for length in lengths), 1))
         code = "+".join(lengths)
         return f"round({code},1)", total, f"{code}={total}"
     if query.kind == "widest":

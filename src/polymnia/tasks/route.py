@@ -221,7 +221,7 @@ for _kind in ("steps", "walk"):  # where there are blocked squares, the question
 
 
 def ask(scene: RouteScene, rng: random.Random, previous: Query | None) -> Query:
-    kinds = {"follow": 4, "beside": 3, "steps": 3, "walk": 3, "compass": 2, "square": 2 if scene.columns <= 8 else 0}
+    kinds = {"follow": 4, "beside": 5, "steps": 3, "walk": 3, "compass": 2, "square": 2 if scene.columns <= 8 else 0}
     while True:
         kind = rng.choices(list(kinds), list(kinds.values()))[0]
         a, b = rng.sample(list(scene.landmarks), 2)
@@ -236,15 +236,18 @@ def ask(scene: RouteScene, rng: random.Random, previous: Query | None) -> Query:
 
 
 def _wander(scene: RouteScene, name: str, rng: random.Random) -> str:
-    """Moves along straight legs to some other landmark, or "" where the legs lead nowhere."""
-    cell, moves, last = scene.landmarks[name], "", ""
-    for _ in range(rng.randint(max(1, scene.legs - 1), scene.legs)):
-        move = rng.choice([move for move in STEPS if move not in last])
-        length = 0
-        while scene.inside(step(cell, move)) and (length == 0 or rng.random() < 0.5):
-            cell, moves, length = step(cell, move), moves + move, length + 1
-        last = "UD" if move in "UD" else "LR"
-    return moves if cell in scene.landmarks.values() and cell != scene.landmarks[name] else ""
+    """Moves along straight legs to some other landmark, or "" where none was come upon."""
+    for _ in range(20):
+        cell, moves, last = scene.landmarks[name], "", ""
+        for _ in range(rng.randint(max(1, scene.legs - 1), scene.legs)):
+            move = rng.choice([move for move in STEPS if move not in last])
+            length = 0
+            while scene.inside(step(cell, move)) and (length == 0 or rng.random() < 0.5):
+                cell, moves, length = step(cell, move), moves + move, length + 1
+            last = "UD" if move in "UD" else "LR"
+        if cell in scene.names and cell != scene.landmarks[name]:
+            return moves
+    return ""
 
 
 def following(scene: RouteScene, name: str, moves: str, *, compass: bool = False) -> Query | None:
