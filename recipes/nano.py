@@ -67,8 +67,8 @@ def model_config(tokenizer: Tokenizer) -> MuseConfig:
             eos_token_id=(tokenizer.token_id("<|end_of_text|>"), tokenizer.token_id("<|eot|>")),
         ),
         vision_config=VisionConfig(
-            pos_emb_height=16,
-            pos_emb_width=16,
+            pos_emb_height=24,
+            pos_emb_width=24,
             num_attention_heads=4,
             num_hidden_layers=2,
             hidden_size=256,

@@ -11,8 +11,8 @@ from polymnia.tasks.dates import DATES
 from polymnia.tasks.detail import DETAIL
 from polymnia.tasks.difference import DIFFERENCE
 from polymnia.tasks.gauge import GAUGE
-from polymnia.tasks.gym import PREFIX, gym_family
 from polymnia.tasks.geometry import GEOMETRY
+from polymnia.tasks.gym import PREFIX, gym_family
 from polymnia.tasks.line import LINE
 from polymnia.tasks.logic import LOGIC
 from polymnia.tasks.match import MATCH
@@ -24,6 +24,7 @@ from polymnia.tasks.route import ROUTE
 from polymnia.tasks.sorting import SORTING
 from polymnia.tasks.story import STORY
 from polymnia.tasks.table import TABLE
+from polymnia.tasks.turned import TURNED
 
 FAMILIES: dict[str, Family] = {
     family.name: family
@@ -49,6 +50,7 @@ FAMILIES: dict[str, Family] = {
         MATCH,
         LOGIC,
         DIFFERENCE,
+        TURNED,
     )
 }
 
