@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib.util
+import json
 import random
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,10 +14,13 @@ from polymnia.agents.agent import AgentError
 from polymnia.agents.events import Event, RunFailed
 from polymnia.agents.model import Usage
 from polymnia.errors import RunError
+from polymnia.tasks import FAMILIES, sample
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
 def load() -> ModuleType:
-    path = Path(__file__).parents[2] / "benchmarks" / "nano.py"
+    path = BENCHMARKS / "nano.py"
     spec = importlib.util.spec_from_file_location("benchmarks_nano", path)
     assert spec is not None
     assert spec.loader is not None
@@ -78,3 +82,15 @@ def test_a_run_without_an_answer_is_a_failed_question() -> None:
 def test_a_broken_engine_ends_the_benchmark() -> None:
     with pytest.raises(RunError, match="engine stopped"):
         asyncio.run(nano._end(ending(RunError("The engine stopped"))))
+
+
+def test_every_kind_of_base_question_has_hand_written_wordings_that_training_lacks() -> None:
+    written = json.loads((BENCHMARKS / "wordings.json").read_text(encoding="utf-8"))
+    assert list(written) == list(FAMILIES)
+    for name, family in FAMILIES.items():
+        for index in range(60):
+            problem = sample(family, tier=0, split="test", seed=nano.TEST_SEED, index=index)
+            text = nano._reworded(problem, written, index)
+            assert "{" not in text
+        known = {way.casefold() for ways in (family.wordings, family.follow_ups) for way in sum(ways.values(), ())}
+        assert not known & {way.casefold() for ways in written[name].values() for way in ways}
