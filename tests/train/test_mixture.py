@@ -7,10 +7,18 @@ import pytest
 
 from polymnia.data.template import chat_template, render
 from polymnia.data.tokenizer import Tokenizer, train_tokenizer
-from polymnia.tasks import FAMILIES
+from polymnia.tasks import FAMILIES, View, sample
 from polymnia.tasks.base import split_of
 from polymnia.tasks.labels import IGNORE, NUM_LABELS
-from polymnia.train.mixture import NO_PICTURE, PLACE_COLUMNS, Conversation, Mixture, make_conversation, make_example
+from polymnia.train.mixture import (
+    NO_PICTURE,
+    PLACE_COLUMNS,
+    Conversation,
+    Mixture,
+    _labels,
+    make_conversation,
+    make_example,
+)
 
 MIXTURE = Mixture(
     seed=3,
@@ -77,7 +85,15 @@ def test_every_image_token_has_its_labels(tokenizer_folder: Path) -> None:
         assert example.labels.shape == (tokens, 2)
         assert example.labels[:, 0].min() >= IGNORE
         assert example.labels[:, 0].max() < NUM_LABELS
-        assert 0 <= example.labels[:, 1].min() <= example.labels[:, 1].max() < PLACE_COLUMNS**2
+        assert IGNORE <= example.labels[:, 1].min() <= example.labels[:, 1].max() < PLACE_COLUMNS**2
+
+
+def test_long_pictures_have_places_only_as_far_as_there_are_classes() -> None:
+    problem = sample(FAMILIES["gauge"], tier=0, split="train", seed=0, index=0)
+    view = View(0, (0, 0, *problem.images[0].size))
+    places = _labels(problem, view, (4, 9))[:, 1].reshape(4, 9)
+    assert (places[:, 8] == IGNORE).all()
+    assert sorted(places[:, :8].flatten().tolist()) == list(range(32))
 
 
 def test_the_mixture_has_every_kind_of_conversation() -> None:

@@ -29,7 +29,7 @@ from polymnia.train.packing import Example
 _T = TypeVar("_T")
 NO_PICTURE = "I see no picture. Please add one."
 PLACE_COLUMNS = 8
-"""The second auxiliary label is the token's place: row * PLACE_COLUMNS + column."""
+"""The second auxiliary label is the token's place: row * PLACE_COLUMNS + column, none beyond so many of either."""
 
 ALL = ("crop", "mark", "measure", "rotate", "python")
 
@@ -189,7 +189,8 @@ def _labels(problem: Problem, view: View | None, grid: tuple[int, int]) -> NDArr
     content = [IGNORE] * (rows * columns)
     if view is not None and view.picture < len(marks):
         content = token_labels(marks[view.picture], view.box, grid)
-    places = [row * PLACE_COLUMNS + column for row in range(rows) for column in range(columns)]
+    most = PLACE_COLUMNS
+    places = [r * most + c if max(r, c) < most else IGNORE for r in range(rows) for c in range(columns)]
     return np.stack([np.asarray(content), np.asarray(places)], axis=1)
 
 
