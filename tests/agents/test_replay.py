@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -349,6 +349,7 @@ RUN = happened(Turn(calls=(CROP,)), Turn("7"))
     st.dictionaries(NAMES, anything).map(json.dumps) | st.text(),
     st.floats(),
 )
+@example("crop", "{}", 1.797693134862316e307)
 def test_whatever_a_call_holds_there_is_a_page(name: str, arguments: str, time: float) -> None:
     """Even one that no tool of ours would have taken: traces come from elsewhere too."""
     events = [
