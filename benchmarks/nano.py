@@ -4,10 +4,10 @@
     python benchmarks/nano.py            # test split: prints the table, writes benchmarks/results/nano.json
     python benchmarks/nano.py words      # other wordings, off-topic questions: benchmarks/results/nano_words.json
 
-`choose` decides on the validation split, before the test split is touched: which tiers are called base, middle
-and hard (base = 0; middle = the first tier that one greedy agent solves in 40 to 80 %; hard = the next), the
-strategy and temperature of the single agent for each of them, with and without the visual tools alike, and one
-temperature for the agents of Contemplating. Intervals: Wilson for a rate, paired bootstrap for a difference,
+`choose` decides on the validation split, before the test split is touched: each family's middle tier (the first
+that one greedy agent solves in 40 to 80 %; base is tier 0), and for each mode one setting for all families: the
+strategy and temperature of the single agent, tried alike with and without the visual tools, and the temperature
+of the agents of Contemplating. Intervals: Wilson for a rate, paired bootstrap for a difference,
 problem-level bootstrap for a mean over families, all 95 %. The guess rate is that of always giving the most
 frequent answer. A run that ends without an answer counts as failed.
 """
@@ -24,7 +24,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,20 +38,32 @@ from polymnia.tasks import FAMILIES, Problem, sample, verify
 from polymnia.tasks.offtopic import declines
 from polymnia.tools import Toolbox, python
 
+Tools = Literal["all", "blind"]
+"""`blind`: without the visual tools, Python alone."""
+
 HERE = Path(__file__).parent
 LEVELS_FILE = HERE / "nano_levels.json"
 RESULTS_FILE = HERE / "results" / "nano.json"
 WORDS_FILE = HERE / "results" / "nano_words.json"
-LEVELS = ("base", "middle", "hard")
-SCANNED_TIERS = range(8)
+LEVELS = ("base", "middle")
+SCANNED_TIERS = range(7)
+SINGLE: tuple[tuple[Mode, Tools], ...] = (("thinking", "all"), ("thinking", "blind"), ("instant", "all"))
 SINGLE_TEMPERATURES = (0.0, 0.6)
 TEAM_TEMPERATURES = (0.6, 1.0)
 CHOOSE_SEED, TEST_SEED = 71, 72
 AGENTS = 8
 MODES = ("instant", "blind", "thinking", "contemplating")
 
-Tools = Literal["all", "blind"]
-"""`blind`: without the visual tools, Python alone."""
+
+@dataclass(frozen=True)
+class Setting:
+    """How questions are answered."""
+
+    mode: Mode
+    temperature: float
+    strategy: int = 0
+    """Of a single agent; those of a team cycle through all."""
+    tools: Tools = "all"
 
 
 @dataclass(frozen=True)
@@ -63,7 +75,6 @@ class Cell:
     mode: Mode
     temperature: float
     strategy: int = 0
-    """Of a single agent; those of a team cycle through all."""
     tools: Tools = "all"
 
 
@@ -79,16 +90,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="?", choices=("test", "choose", "words"), default="test")
     parser.add_argument("--model", default="nano", help="nano, or a checkpoint folder")
-    parser.add_argument("--samples", type=int, help="problems a family and tier (test: 200, choose: 60)")
+    parser.add_argument("--samples", type=int, help="problems a family and tier (test: 100, choose: 40)")
     parser.add_argument("--jobs", type=int, default=2, help="processes, one thread each")
     parser.add_argument("--out", type=Path, help="where the results go [benchmarks/results/]")
     arguments = parser.parse_args()
     if arguments.what == "choose":
-        choose(arguments.model, arguments.samples or 60, arguments.jobs)
+        choose(arguments.model, arguments.samples or 40, arguments.jobs)
     elif arguments.what == "words":
-        words(arguments.model, arguments.samples or 50, arguments.out or WORDS_FILE)
+        words(arguments.model, arguments.samples or 30, arguments.out or WORDS_FILE)
     else:
-        test(arguments.model, arguments.samples or 200, arguments.jobs, arguments.out or RESULTS_FILE)
+        test(arguments.model, arguments.samples or 100, arguments.jobs, arguments.out or RESULTS_FILE)
 
 
 # --- running
@@ -175,56 +186,41 @@ def choose(model: str, samples: int, jobs: int) -> None:
         return {cell: _rate(one.passed) for cell, one in found.items()}
 
     scan = rates([Cell(family, tier, "thinking", 0.0) for family in FAMILIES for tier in SCANNED_TIERS])
-    levels = {
-        family: _tiers([scan[Cell(family, tier, "thinking", 0.0)] for tier in SCANNED_TIERS]) for family in FAMILIES
+    middle = {
+        family: _middle([scan[Cell(family, tier, "thinking", 0.0)] for tier in SCANNED_TIERS]) for family in FAMILIES
     }
-    places = [(family, tiers[level]) for family, tiers in levels.items() for level in LEVELS]
-    single = [
-        Cell(*place, "thinking", heat, strategy, tools)
-        for place in places
-        for tools in ("all", "blind")
-        for strategy in range(len(STRATEGIES))
+    settings = [
+        Setting(mode, heat, strategy, tools)
+        for mode, tools in SINGLE
+        for strategy in range(len(STRATEGIES) if mode == "thinking" else 1)
         for heat in SINGLE_TEMPERATURES
-    ]
-    instant = [Cell(*place, "instant", heat) for place in places for heat in SINGLE_TEMPERATURES]
-    team = [
-        Cell(family, levels[family]["middle"], "contemplating", heat)
-        for family in FAMILIES
-        for heat in TEAM_TEMPERATURES
-    ]
-    tried = rates([*single, *instant, *team])
-    means = {
-        heat: statistics.mean(tried[cell] for cell in team if cell.temperature == heat) for heat in TEAM_TEMPERATURES
-    }
+    ] + [Setting("contemplating", heat) for heat in TEAM_TEMPERATURES]
+    cells = {one: [Cell(family, tier, *astuple(one)) for family, tier in middle.items()] for one in settings}
+    tried = rates([cell for group in cells.values() for cell in group])
+    means = {one: statistics.mean(tried[cell] for cell in group) for one, group in cells.items()}
     record = {
         "split": "validation",
         "seed": CHOOSE_SEED,
         "samples": samples,
         "weights": open_model(model).fingerprint,
-        "levels": levels,
-        "instant": _best(tried, instant),
-        "thinking": _best(tried, [cell for cell in single if cell.tools == "all"]),
-        "blind": _best(tried, [cell for cell in single if cell.tools == "blind"]),
-        "team_temperature": max(means, key=lambda heat: means[heat]),
-        "tried": [{**asdict(cell), "pass_rate": rate} for cell, rate in {**scan, **tried}.items()],
+        "levels": {family: {"base": 0, "middle": tier} for family, tier in middle.items()},
+        "settings": {name: asdict(max(settings, key=lambda one: (_named(one) == name, means[one]))) for name in MODES},
+        "means": [{**asdict(one), "pass_rate": mean} for one, mean in means.items()],
+        "scan": {family: [scan[Cell(family, tier, "thinking", 0.0)] for tier in SCANNED_TIERS] for family in FAMILIES},
     }
     LEVELS_FILE.write_text(json.dumps(record, indent=1) + "\n")
-    print(f"wrote {LEVELS_FILE}: levels {levels}, team temperature {record['team_temperature']}")
+    print(f"wrote {LEVELS_FILE}: middle tiers {middle}, settings {record['settings']}")
 
 
-def _tiers(by_tier: list[float]) -> dict[str, int]:
-    """base = 0; middle = the first tier from 1 on solved in 40 to 80 %, or the one nearest to 60 %; hard = the next."""
+def _middle(by_tier: list[float]) -> int:
+    """The first tier from 1 on solved in 40 to 80 %, or the one nearest to 60 %."""
     fitting = [tier for tier in SCANNED_TIERS if tier and 0.4 <= by_tier[tier] <= 0.8]
-    middle = fitting[0] if fitting else min(SCANNED_TIERS[1:], key=lambda tier: abs(by_tier[tier] - 0.6))
-    return {"base": 0, "middle": middle, "hard": middle + 1}
+    return fitting[0] if fitting else min(SCANNED_TIERS[1:], key=lambda tier: abs(by_tier[tier] - 0.6))
 
 
-def _best(tried: dict[Cell, float], cells: list[Cell]) -> dict[str, dict[str, Any]]:
-    """By `family/tier`: the settings with the highest pass rate, the lower temperature where equal."""
-    best: dict[str, Cell] = {}
-    for cell in sorted(cells, key=lambda cell: (-tried[cell], cell.temperature)):
-        best.setdefault(f"{cell.family}/{cell.tier}", cell)
-    return {place: asdict(cell) for place, cell in best.items()}
+def _named(setting: "Setting") -> str:
+    """The column of the table that a setting competes for."""
+    return "blind" if setting.tools == "blind" else setting.mode
 
 
 # --- the test split
@@ -258,8 +254,7 @@ def test(model: str, samples: int, jobs: int, out: Path) -> None:
 
 def _cells(chosen: dict[str, Any], family: str, level: str) -> dict[str, Cell]:
     tier = chosen["levels"][family][level]
-    cells = {mode: Cell(**chosen[mode][f"{family}/{tier}"]) for mode in ("instant", "blind", "thinking")}
-    return cells | {"contemplating": Cell(family, tier, "contemplating", chosen["team_temperature"])}
+    return {name: Cell(family, tier, **chosen["settings"][name]) for name in MODES}
 
 
 def _row(chosen: dict[str, Any], family: str, level: str, found: dict[Cell, Outcomes]) -> dict[str, Any]:

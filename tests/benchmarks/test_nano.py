@@ -57,13 +57,13 @@ def test_the_paired_interval_knows_that_the_problems_are_the_same() -> None:
 @pytest.mark.parametrize(
     ("rates", "expected"),
     [
-        ([0.95, 0.9, 0.75, 0.5, 0.1, 0.0, 0.0, 0.0], {"base": 0, "middle": 2, "hard": 3}),
-        ([0.75, 0.7, 0.5, 0.3, 0.1, 0.0, 0.0, 0.0], {"base": 0, "middle": 1, "hard": 2}),
-        ([0.99, 0.95, 0.9, 0.85, 0.3, 0.0, 0.0, 0.0], {"base": 0, "middle": 3, "hard": 4}),
+        ([0.95, 0.9, 0.75, 0.5, 0.1, 0.0, 0.0, 0.0], 2),
+        ([0.75, 0.7, 0.5, 0.3, 0.1, 0.0, 0.0, 0.0], 1),
+        ([0.99, 0.95, 0.9, 0.85, 0.3, 0.0, 0.0, 0.0], 3),
     ],
 )
-def test_middle_is_the_first_tier_solved_in_40_to_80_percent(rates: list[float], expected: dict[str, int]) -> None:
-    assert nano._tiers(rates) == expected
+def test_middle_is_the_first_tier_solved_in_40_to_80_percent(rates: list[float], expected: int) -> None:
+    assert nano._middle(rates) == expected
 
 
 def ending(error: Exception) -> AsyncIterator[Event]:
