@@ -405,27 +405,37 @@ def paired(before: Outcomes, after: Outcomes, rounds: int = 4000) -> tuple[float
     return means[round(0.025 * rounds)], means[round(0.975 * rounds) - 1]
 
 
+HEAD = "| family | tier | guess | instant | thinking, no visual tools | thinking | contemplating, 8 agents | gain |"
+
+
 def table(rows: list[dict[str, Any]], samples: int) -> str:
-    lines = [
-        f"Pass rates in % on {samples} test problems a row, free-running, tools executed; 95 % intervals.",
-        "",
-        "| family | level (tier) | guess | instant | thinking, no visual tools | thinking | contemplating, 8 agents |"
-        " gain |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    """Every row, the means below."""
+    lines = [_title(samples), "", HEAD, "|---" * 8 + "|"]
     for row in rows:
-        cells = [row["family"], f"{row['level']} ({row['tier']})", f"{100 * row['guess']:.0f}"]
+        cells = [row["family"], f"{row['tier']} ({row['level']})", f"{100 * row['guess']:.0f}"]
         lines.append(_line([*cells, *(_percent(row[mode]) for mode in MODES), _points(row["gain"])]))
-    means = _means(rows, samples)
+    return "\n".join([*lines, *_mean_lines(rows, samples)])
+
+
+def summary(rows: list[dict[str, Any]], samples: int) -> str:
+    """The means alone."""
+    return "\n".join([_title(samples), "", HEAD, "|---" * 8 + "|", *_mean_lines(rows, samples)])
+
+
+def _title(samples: int) -> str:
+    return (
+        f"Pass rates in % on {samples} test problems a family and tier, free-running, tools executed; 95 % intervals."
+    )
+
+
+def _mean_lines(rows: list[dict[str, Any]], samples: int) -> list[str]:
+    means, count = _means(rows, samples), len({row["family"] for row in rows})
+    lines = []
     for level in LEVELS:
-        cells = [f"**mean, {level}**", "", "", *(_percent(means[level][mode]) for mode in MODES)]
+        cells = [f"**mean of {count}**", level, "", *(_percent(means[level][mode]) for mode in MODES)]
         lines.append(_line([*cells, _points(means[level]["gain"])]))
-    tools = means["tools"]
-    lines += [
-        "",
-        f"Visual tools add {_points(tools)} points on base tiers with detail: {', '.join(tools['families'])}.",
-    ]
-    return "\n".join(lines)
+    added, where = _points(means["tools"]), ", ".join(means["tools"]["families"])
+    return [*lines, "", f"Visual tools add {added} points on the base tiers of the families with detail: {where}."]
 
 
 def _line(cells: list[str]) -> str:

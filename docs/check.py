@@ -1,8 +1,9 @@
 """Documents that a command prints are printed again and compared; `--write` updates them instead.
 
 Covered: `docs/cli.md` (the command line's own help), in `README.md` the file tree (annotated with each
-package's docstring) and the table of nano's pass rates (from benchmarks/results/nano.json, whose weights must
-be those in the package), and every relative link in the Markdown files. Not covered: other figures; each
+package's docstring) and the means of nano's pass rates, in `docs/tasks.md` the families and the whole table (from
+benchmarks/results/nano.json, whose weights must be those in the package), and every relative link in the Markdown
+files. Not covered: other figures; each
 stands in the documents beside the command that prints it.
 """
 
@@ -19,8 +20,10 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src" / "polymnia"
 MANUAL = ROOT / "docs" / "cli.md"
 README = ROOT / "README.md"
+TASKS = ROOT / "docs" / "tasks.md"
 TREE = re.compile(r"(<!-- tree -->\n```\n).*?(```\n<!-- /tree -->)", re.DOTALL)
 TABLE = re.compile(r"(<!-- table -->\n).*?(<!-- /table -->)", re.DOTALL)
+FAMILIES_BLOCK = re.compile(r"(<!-- families -->\n).*?(<!-- /families -->)", re.DOTALL)
 RESULTS = ROOT / "benchmarks" / "results" / "nano.json"
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)#]+)[^)]*\)")
 COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
@@ -75,8 +78,22 @@ def manual() -> str:
     return printed.stdout.rstrip() + "\n"
 
 
-def nano_table() -> str:
-    """The README's table, from the benchmark's last results; they must be of the weights in the package."""
+def families() -> str:
+    """The task families, as `polymnia tasks list` names them."""
+    from polymnia.tasks import FAMILIES
+
+    rows = ["| family | what is asked | what grows with the tier |", "|---|---|---|"]
+    for pictures in (True, False):
+        rows += [
+            f"| `{one.name}`{'' if pictures else ' (text)'} | {one.summary} | {one.tiers} |"
+            for one in FAMILIES.values()
+            if one.visual == pictures
+        ]
+    return "\n".join(rows) + "\n"
+
+
+def nano_tables() -> tuple[str, str]:
+    """The means and the whole table, from the benchmark's last results; they must be of the weights in the package."""
     from polymnia.model.digest import folder_digest
 
     found = json.loads(RESULTS.read_text(encoding="utf-8"))
@@ -87,8 +104,9 @@ def nano_table() -> str:
         raise SystemExit("benchmarks/nano.py cannot be loaded")
     benchmark = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(benchmark)
-    text: str = benchmark.table(found["rows"], found["samples"])
-    return text + "\n"
+    means: str = benchmark.summary(found["rows"], found["samples"])
+    whole: str = benchmark.table(found["rows"], found["samples"])
+    return means + "\n", whole + "\n"
 
 
 def dead_links(files: list[Path]) -> list[str]:
@@ -106,10 +124,12 @@ def main() -> int:
     readme = README.read_text(encoding="utf-8")
     if not TREE.search(readme):
         raise SystemExit("README.md has no <!-- tree --> block")
-    tree, table = file_tree(files), nano_table()
+    tree, (means, table) = file_tree(files), nano_tables()
     readme = TREE.sub(lambda block: block[1] + tree + block[2], readme)
-    readme = TABLE.sub(lambda block: block[1] + table + block[2], readme)
-    printed = {MANUAL: manual(), README: readme}
+    readme = TABLE.sub(lambda block: block[1] + means + block[2], readme)
+    tasks = FAMILIES_BLOCK.sub(lambda block: block[1] + families() + block[2], TASKS.read_text(encoding="utf-8"))
+    tasks = TABLE.sub(lambda block: block[1] + table + block[2], tasks)
+    printed = {MANUAL: manual(), README: readme, TASKS: tasks}
     stale = []
     for path, text in printed.items():
         if path.exists() and path.read_text(encoding="utf-8") == text:
