@@ -14,11 +14,11 @@ PROBLEM = sample(next(iter(FAMILIES.values())), tier=0, split="test", seed=1, in
 
 
 def only_the_answer() -> str:
-    return contemplate(PROBLEM.question, images=[PROBLEM.image], level="quick").result().answer
+    return contemplate(PROBLEM.question, images=[PROBLEM.images[0]], level="quick").result().answer
 
 
 async def every_event() -> None:
-    async for event in contemplate(PROBLEM.question, images=[PROBLEM.image], limits=Limits(seconds=30)):
+    async for event in contemplate(PROBLEM.question, images=[PROBLEM.images[0]], limits=Limits(seconds=30)):
         match event:
             case AgentFinished():
                 print(f"Agent {(event.agent or 0) + 1} answers {event.answer}")
