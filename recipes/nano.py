@@ -35,7 +35,7 @@ MIXTURE = Mixture(seed=20261124, families=dict.fromkeys(FAMILIES, 1.0), easy_unt
 INIT_SEED = 0
 VOCAB_SIZE = 2048
 """At most."""
-STEPS = 8_200
+STEPS = 24_000
 """Of 8 rows of 512 tokens."""
 TEMPERATURE = 1.0
 """Recommended for several agents; chosen on the validation split (benchmarks/nano_levels.json)."""
