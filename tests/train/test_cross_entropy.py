@@ -34,9 +34,9 @@ def states(count: int) -> tuple[Tensor, Tensor]:
     return hidden, torch.randint(TEXT.vocab_size, (count,), generator=generator)
 
 
-@pytest.mark.parametrize(("at_once", "in_cache"), [(2**25, 2**18), (20 * 97, 7 * 97), (97, 1), (1, 1)])
-def test_values_and_gradients(at_once: int, in_cache: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cross_entropy, "_AT_ONCE", at_once)
+@pytest.mark.parametrize(("most_rows", "in_cache"), [(1024, 2**18), (20, 7 * 97), (20, 1), (1, 97)])
+def test_values_and_gradients(most_rows: int, in_cache: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cross_entropy, "_MOST_ROWS", most_rows)
     monkeypatch.setattr(cross_entropy, "_IN_CACHE", in_cache)
     ours, plain = both(*states(50))
     assert torch.equal(ours[1], plain[1])
@@ -74,6 +74,6 @@ def test_without_gradients() -> None:
 def test_one_row_by_hand() -> None:
     scores = torch.tensor([[0.0, math.log(3)]])
     rows = score_rows(scores, torch.tensor([1]), Capped(1.0, 1000.0), torch.tensor(2.0))
-    assert float(rows.losses) == pytest.approx(math.log(4 / 3), abs=1e-4)
+    assert float(rows.losses) == pytest.approx(math.log(4 / 3), abs=1e-3)
     assert rows.correct.tolist() == [True]
-    assert rows.gradient.tolist()[0] == pytest.approx([2 * 0.25, -2 * 0.25], abs=1e-4)
+    assert rows.gradient.tolist()[0] == pytest.approx([2 * 0.25, -2 * 0.25], abs=1e-3)

@@ -126,29 +126,46 @@ def plan_documents(document_ids: Tensor, window: int, dtype: torch.dtype) -> Sig
     plan = torch.stack((order := needed.argsort(stable=True), needed[order]), dim=1)
     first = (first + tokens * torch.arange(rows)[:, None]).view(-1, size)
     masks = []
-    for number, count in _runs(plan):
+    for length, number in enumerate(split(plan[:, 0], needed.bincount().tolist(), dim=0)):
         queries = number[:, None] * size + torch.arange(size)  # (n, size), counted over all rows
-        keys = (number[:, None] + 1 - count) * size + torch.arange(count * size)  # (n, count * size)
+        keys = (number[:, None] + 1 - length) * size + torch.arange(length * size)  # (n, length * size)
         hidden = (keys[:, None] > queries[..., None]) | (keys[:, None] < first[number][..., None])
         masks.append(torch.zeros((), dtype=dtype).masked_fill(hidden, float("-inf")).view(-1))
     return Sight(plan=plan, plan_mask=torch.cat(masks))
 
 
-def _runs(plan: Tensor) -> Iterator[tuple[Tensor, int]]:
-    """Numbers of the blocks that need equally many keys, and how many blocks of keys that is."""
-    sizes: list[int] = plan[:, 1].bincount().tolist()
-    for count, numbers in enumerate(split(plan[:, 0], sizes, dim=0)):
-        if len(numbers):
-            yield numbers, count
+class _Run(NamedTuple):
+    """Blocks of queries that need equally many blocks of keys; n of them."""
+
+    numbers: Tensor
+    """(n,)"""
+    places: Tensor
+    """(n K,): lines of `_Blocks.keys` at which their keys begin"""
+    length: int
+    """c blocks of keys"""
+    pairs: slice
+    """Of queries and keys, in the order of the plan"""
 
 
 class _Blocks:
-    """Tensors of packed rows cut as the plan has it; n: blocks of queries in a run, S: DOCUMENT_BLOCK."""
+    """Tensors of packed rows cut as the plan has it; S: DOCUMENT_BLOCK."""
 
     def __init__(self, shape: torch.Size, kv_heads: int) -> None:
         """`shape`: of the queries, (B, T, H, D)."""
         self.rows, self.tokens, self.heads, self.dim = shape
         self.kv_heads, self.number = kv_heads, self.tokens // DOCUMENT_BLOCK
+
+    def runs(self, plan: Tensor) -> Iterator[_Run]:
+        start, heads = 0, torch.arange(self.kv_heads)
+        sizes: list[int] = plan[:, 1].bincount().tolist()
+        for length, numbers in enumerate(split(plan[:, 0], sizes, dim=0)):
+            if not len(numbers):
+                continue
+            row, block = numbers // self.number, numbers % self.number
+            places = (row[:, None] * self.kv_heads + heads) * self.number + (block - length + 1)[:, None]
+            stop = start + len(numbers) * length * DOCUMENT_BLOCK**2
+            yield _Run(numbers, places.view(-1), length, slice(start, stop))
+            start = stop
 
     def queries(self, x: Tensor, factor: float = 1.0) -> Tensor:
         """(B, T, H, D) -> (B T / S, K, H / K S, D), times `factor`"""
@@ -167,40 +184,36 @@ class _Blocks:
         """(B, T, K, D) -> (B K T / S, S D)"""
         return x.transpose(1, 2).reshape(-1, DOCUMENT_BLOCK * self.dim)
 
-    def places(self, numbers: Tensor, count: int) -> Tensor:
-        """Lines of `keys` with the first of `count` blocks that each of these blocks of queries needs, (n K,)."""
-        row, block = numbers // self.number, numbers % self.number
-        head = row[:, None] * self.kv_heads + torch.arange(self.kv_heads)  # (n, K)
-        return (head * self.number + (block - count + 1)[:, None]).view(-1)
-
-    def stretches(self, keys: Tensor, places: Tensor, count: int) -> Tensor:
+    def stretches(self, keys: Tensor, run: _Run) -> Tensor:
         """-> (n K, count S, D)"""
         lines, length = keys.shape
-        overlapping = keys.as_strided((lines - count + 1, count * length), (length, 1))
-        return overlapping.index_select(0, places).view(len(places), -1, self.dim)
+        overlapping = keys.as_strided((lines - run.length + 1, run.length * length), (length, 1))
+        return overlapping.index_select(0, run.places).view(len(run.places), -1, self.dim)
+
+    def add(self, keys: Tensor, stretches: Tensor, run: _Run) -> None:
+        """`stretches` (n K, count S, D) to `keys`, in place. Each line comes once at the same place of a stretch."""
+        for offset, part in enumerate(stretches.view(len(run.places), run.length, -1).unbind(1)):
+            lines = run.places + offset
+            keys.index_copy_(0, lines, keys.index_select(0, lines) + part)
 
 
 @torch.library.custom_op("polymnia::attend_planned", mutates_args=())
 def _attend_planned(
     query: Tensor, key: Tensor, value: Tensor, plan: Tensor, plan_mask: Tensor, scale: float
 ) -> tuple[Tensor, Tensor]:
-    """(B, T, H, D), (B, T, K, D) twice -> (B, T, H, D), and the shares of attention, (H pairs,)."""
+    """(B, T, H, D), (B, T, K, D) twice -> (B, T, H, D), and each key's share of the answers, (pairs, H) in all."""
     blocks = _Blocks(query.shape, key.shape[2])
     queries, keys, values = blocks.queries(query, scale), blocks.keys(key), blocks.keys(value)
-    out, shares, start = torch.empty_like(queries), query.new_empty(blocks.heads * len(plan_mask)), 0
-    for numbers, count in _runs(plan):
-        places = blocks.places(numbers, count)
-        asking = queries.index_select(0, numbers).flatten(0, 1)  # (n K, H / K S, D)
-        asked = blocks.stretches(keys, places, count)
-        pairs = len(numbers) * count * DOCUMENT_BLOCK**2
-        mask = plan_mask[start : start + pairs].view(-1, 1, DOCUMENT_BLOCK, count * DOCUMENT_BLOCK)
-        own = shares[blocks.heads * start : blocks.heads * (start + pairs)].view(*asking.shape[:2], -1)
-        torch.bmm(asking, asked.transpose(1, 2), out=own)
-        own.view(len(numbers), blocks.heads, DOCUMENT_BLOCK, -1).add_(mask)
+    out, shares = torch.empty_like(queries), query.new_empty(len(plan_mask), blocks.heads)
+    for run in blocks.runs(plan):
+        asking = queries.index_select(0, run.numbers).flatten(0, 1)  # (n K, H / K S, D)
+        own = shares[run.pairs].view(*asking.shape[:2], -1)  # (n K, H / K S, c S)
+        torch.bmm(asking, blocks.stretches(keys, run).transpose(1, 2), out=own)
+        mask = plan_mask[run.pairs].view(len(run.numbers), 1, DOCUMENT_BLOCK, -1)
+        own.view(len(run.numbers), blocks.heads, DOCUMENT_BLOCK, -1).add_(mask)
         torch.softmax(own, -1, out=own)
-        answer = torch.bmm(own, blocks.stretches(values, places, count))
-        out.index_copy_(0, numbers, answer.view(-1, *out.shape[1:]))
-        start += pairs
+        answer = torch.bmm(own, blocks.stretches(values, run))
+        out.index_copy_(0, run.numbers, answer.view(-1, *out.shape[1:]))
     return blocks.tokens_of(out), shares
 
 
@@ -208,7 +221,7 @@ def _attend_planned(
 def _(
     query: Tensor, key: Tensor, value: Tensor, plan: Tensor, plan_mask: Tensor, scale: float
 ) -> tuple[Tensor, Tensor]:
-    return query.new_empty(query.shape), query.new_empty(query.shape[2] * plan_mask.shape[0])
+    return query.new_empty(query.shape), query.new_empty(plan_mask.shape[0], query.shape[2])
 
 
 @torch.library.custom_op("polymnia::attend_planned_backward", mutates_args=())
@@ -220,22 +233,16 @@ def _attend_planned_backward(
     gradients, queries = blocks.queries(gradient), blocks.queries(query, scale)
     keys, values = blocks.keys(key), blocks.keys(value)
     by_queries, by_keys, by_values = torch.empty_like(queries), torch.zeros_like(keys), torch.zeros_like(values)
-    start = 0
-    for numbers, count in _runs(plan):
-        places = blocks.places(numbers, count)
-        asking = queries.index_select(0, numbers).flatten(0, 1)  # (n K, H / K S, D)
-        above = gradients.index_select(0, numbers).flatten(0, 1)
-        size = asking.shape[0] * asking.shape[1] * count * DOCUMENT_BLOCK
-        own = shares[start : start + size].view(*asking.shape[:2], -1)  # (n K, H / K S, count S)
-        by_shares = torch.bmm(above, blocks.stretches(values, places, count).transpose(1, 2))
+    for run in blocks.runs(plan):
+        asking = queries.index_select(0, run.numbers).flatten(0, 1)  # (n K, H / K S, D)
+        above = gradients.index_select(0, run.numbers).flatten(0, 1)
+        own = shares[run.pairs].view(*asking.shape[:2], -1)  # (n K, H / K S, c S)
+        by_shares = torch.bmm(above, blocks.stretches(values, run).transpose(1, 2))
         by_scores = torch._softmax_backward_data(by_shares, own, -1, own.dtype)
-        answer = torch.bmm(by_scores, blocks.stretches(keys, places, count))
-        by_queries.index_copy_(0, numbers, answer.view(-1, *queries.shape[1:]))
-        for whole, part in ((by_values, own.transpose(1, 2) @ above), (by_keys, by_scores.transpose(1, 2) @ asking)):
-            for block, lines in enumerate(part.view(len(places), count, -1).unbind(1)):
-                # Within a run each block of keys comes once at the same place.
-                whole.index_copy_(0, places + block, whole.index_select(0, places + block) + lines)
-        start += size
+        answer = torch.bmm(by_scores, blocks.stretches(keys, run))
+        by_queries.index_copy_(0, run.numbers, answer.view(-1, *queries.shape[1:]))
+        blocks.add(by_values, own.transpose(1, 2) @ above, run)
+        blocks.add(by_keys, by_scores.transpose(1, 2) @ asking, run)
     shape = (blocks.rows, blocks.kv_heads, blocks.tokens, blocks.dim)
     return (
         blocks.tokens_of(by_queries).mul_(scale),

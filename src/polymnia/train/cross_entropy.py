@@ -14,8 +14,9 @@ from torch import Tensor
 
 from polymnia.model.products import gradients, linear, product_dtype
 
-_AT_ONCE = 2**25
-"""Scores whose gradients are held together (64 MB in bf16): enough rows for fast products."""
+_AT_ONCE = 2**24
+"""Scores whose gradients are held together, but at least and at most so many rows:"""
+_FEWEST_ROWS, _MOST_ROWS = 256, 1024
 _IN_CACHE = 2**18
 """Scores that are worked on in fp32 together."""
 
@@ -40,17 +41,21 @@ Pointwise = Callable[[Tensor, Tensor, Capped, Tensor], Rows]
 
 
 def score_rows(scores: Tensor, targets: Tensor, head: Capped, factor: Tensor) -> Rows:
-    """(rows, vocabulary), (rows,), the head's constants, a factor of the gradient (scalar)."""
+    """(rows, vocabulary), (rows,), the head's constants, a factor of the gradient (scalar).
+
+    With r = sigmoid(-2 scores * multiplier / cap), a logit is cap - 2 cap r and its slope 4 multiplier r (1 - r),
+    which costs half of tanh.
+    """
     at = targets[:, None]
-    tanh = (scores.float() * (head.multiplier / head.cap)).tanh_()
-    target = tanh.gather(1, at)  # (rows, 1)
-    correct = tanh.amax(1, keepdim=True) == target
-    shares = (tanh * head.cap).exp_()  # at most e^cap: no maximum to take off first
+    r = (scores.float() * (-2 * head.multiplier / head.cap)).sigmoid_()
+    target = r.gather(1, at)  # (rows, 1)
+    first = r.amin(1, keepdim=True)
+    shares = (first - r).mul_(2 * head.cap).exp_()
     total = shares.sum(1, keepdim=True)
-    losses = total.log() - head.cap * target
-    factor = factor * head.multiplier
+    losses = total.log() + 2 * head.cap * (target - first)
+    factor = factor * (4 * head.multiplier)
     gradient = shares.mul_(factor / total).scatter_add_(1, at, -factor.expand_as(at))
-    return Rows(losses[:, 0], correct[:, 0], gradient.mul_(tanh.square_().neg_().add_(1)))
+    return Rows(losses[:, 0], (target == first)[:, 0], gradient.mul_(r.addcmul_(r, r, value=-1)))
 
 
 def capped_cross_entropy(
@@ -78,7 +83,8 @@ class _CappedCrossEntropy(torch.autograd.Function):
         )
         by_hidden, by_weight = torch.empty_like(hidden), None
         factor = losses.new_tensor(1 / max(1, len(targets)))
-        at_once, in_cache = (max(1, count // len(weight)) for count in (_AT_ONCE, _IN_CACHE))
+        at_once = min(max(_AT_ONCE // len(weight), _FEWEST_ROWS), _MOST_ROWS)
+        in_cache = max(1, _IN_CACHE // len(weight))
         for start in range(0, len(targets), at_once):
             part = slice(start, start + at_once)
             scores = linear(states[part], matrix)  # (rows, vocabulary)
