@@ -218,6 +218,7 @@ def test_a_full_database_says_so(sqlite_url: str) -> None:
 
 OPENING = """
 import asyncio, os, sys
+import polymnia.store
 from polymnia.errors import PolymniaError
 from polymnia.store import open_store
 
@@ -229,6 +230,8 @@ asyncio.run(main(sys.argv[1]))  # imports what only root may read
 if os.geteuid() == 0:
     os.setgid(65534)
     os.setuid(65534)
+if not os.access(polymnia.store.__file__, os.R_OK):
+    sys.exit("Permission denied")
 try:
     asyncio.run(main(sys.argv[2]))
 except PolymniaError as error:
